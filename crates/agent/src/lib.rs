@@ -1,0 +1,1 @@
+//! The agent as a value: a state machine without I/O.

@@ -1,0 +1,1 @@
+//! Model clients, routing, retries, prices, scripted and replayed models.

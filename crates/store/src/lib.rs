@@ -1,0 +1,1 @@
+//! Durable rows: conversations, events, secrets, settings.

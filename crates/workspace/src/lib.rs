@@ -1,0 +1,1 @@
+//! The place an agent works in: processes, PTYs, files, git.
