@@ -1,6 +1,6 @@
 //! What an agent does: the arguments of its tool calls (contract: agent §5.2).
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use crate::kinds::kinds;
@@ -86,7 +86,7 @@ pub enum TaskTrackerCommand {
 }
 
 /// How far a task is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema, Default)]
 #[serde(rename_all = "snake_case")]
 pub enum TaskStatus {
     /// Not begun.
@@ -96,6 +96,19 @@ pub enum TaskStatus {
     InProgress,
     /// Done.
     Done,
+}
+
+impl<'de> Deserialize<'de> for TaskStatus {
+    /// Reads a status as models write it: any case, words joined by anything, and the usual other words.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match text.trim().to_lowercase().replace([' ', '-'], "_").as_str() {
+            "todo" | "to_do" | "pending" => Ok(Self::Todo),
+            "in_progress" => Ok(Self::InProgress),
+            "done" | "completed" | "complete" => Ok(Self::Done),
+            _ => Err(serde::de::Error::unknown_variant(&text, &["todo", "in_progress", "done"])),
+        }
+    }
 }
 
 /// An entry of the task list.
@@ -139,4 +152,25 @@ pub struct ThinkAction {
 kinds! {
     /// What an agent does. Tools of clients and MCP servers have kinds of their own, which are kept as they are.
     pub enum Action { TerminalAction, FileEditorAction, TaskTrackerAction, FinishAction, ThinkAction }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_status_is_read_in_the_words_that_models_use() {
+        for (text, status) in [
+            ("todo", TaskStatus::Todo),
+            ("To-Do", TaskStatus::Todo),
+            ("pending", TaskStatus::Todo),
+            ("In Progress", TaskStatus::InProgress),
+            ("Completed", TaskStatus::Done),
+            ("complete", TaskStatus::Done),
+            (" DONE ", TaskStatus::Done),
+        ] {
+            assert_eq!(serde_json::from_value::<TaskStatus>(text.into()).unwrap(), status, "{text}");
+        }
+        assert!(serde_json::from_value::<TaskStatus>("later".into()).is_err());
+    }
 }

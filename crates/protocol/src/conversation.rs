@@ -190,6 +190,55 @@ pub struct SecretRegistry {
     pub secret_sources: IndexMap<String, SecretSource>,
 }
 
+/// What a conversation is: set when it is made, and large. Secrets in it are encrypted at rest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Definition {
+    /// The agent.
+    pub agent: Agent,
+    /// Where it works.
+    pub workspace: LocalWorkspace,
+    /// Model calls that one run may make.
+    pub max_iterations: u64,
+    /// Whether to stop an agent that goes in circles.
+    pub stuck_detection: bool,
+    /// Tools that the client runs.
+    pub client_tools: Vec<ClientToolSpec>,
+    /// Python modules of tools, as the client sent them.
+    pub tool_module_qualnames: IndexMap<String, String>,
+    /// Sub-agents; kept for the client.
+    pub agent_definitions: Vec<Value>,
+    /// Plugins; kept for the client.
+    pub plugins: Option<Vec<Value>>,
+    /// Hooks; kept for the client.
+    pub hook_config: Option<Value>,
+    /// The user on whose behalf the client works.
+    pub user_id: Option<String>,
+    /// Whether to find a title by itself.
+    pub autotitle: bool,
+}
+
+/// How far a conversation is: changes with nearly every event, and small.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+#[serde(default)]
+pub struct Progress {
+    /// What it is doing.
+    pub execution_status: ExecutionStatus,
+    /// Which actions wait for the user.
+    pub confirmation_policy: ConfirmationPolicy,
+    /// Who judges actions.
+    pub security_analyzer: Option<SecurityAnalyzer>,
+    /// Skills that messages set off.
+    pub activated_knowledge_skills: Vec<String>,
+    /// The latest message of the user.
+    pub last_user_message_id: Option<String>,
+    /// The event that the next one follows.
+    pub leaf_event_id: Option<String>,
+    /// What it cost.
+    pub stats: Stats,
+    /// What the agent keeps between runs.
+    pub agent_state: Map<String, Value>,
+}
+
 /// The state of a conversation: the value of a `full_state` event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ConversationState {

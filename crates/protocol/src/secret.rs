@@ -1,12 +1,12 @@
 //! Secrets and how they leave the process.
 //!
-//! A [`Secret`] serialises as `"**********"`. Only inside [`exposed`] it serialises as its text (a file the user owns, a
-//! request to a model), and only inside [`sealed`] as an encrypted token (our own storage). The choice belongs to the
-//! surface and not to the type, so it is a scope around the serialisation, on the current thread.
+//! A [`Secret`] serialises as `"**********"`, or inside [`omitted`] as null. Only inside [`exposed`] it serialises as its
+//! text (a file the user owns, a request to a model), and only inside [`sealed`] as an encrypted token (our own storage).
+//! The choice belongs to the surface and not to the type, so it is a scope around the serialisation, on the current thread.
 
 use std::{cell::RefCell, fmt, rc::Rc};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
 
 /// What a client sees in the place of a secret.
@@ -30,6 +30,7 @@ pub trait Cipher {
 #[derive(Clone)]
 enum Mode {
     Redact,
+    Omit,
     Expose,
     Seal(Rc<dyn Cipher>),
 }
@@ -49,6 +50,11 @@ impl Drop for Restore {
 fn scope<T>(mode: Mode, work: impl FnOnce() -> T) -> T {
     let _restore = Restore(MODE.with(|current| current.replace(mode)));
     work()
+}
+
+/// Runs `work`; secrets it serialises appear as null, as in REST answers.
+pub fn omitted<T>(work: impl FnOnce() -> T) -> T {
+    scope(Mode::Omit, work)
 }
 
 /// Runs `work`; secrets it serialises appear as their text.
@@ -83,12 +89,13 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A text as the current scope lets it be seen.
-fn shown<E: ser::Error>(text: &str) -> Result<String, E> {
+/// A text as the current scope lets it be seen; `None` where it is left out.
+fn shown(text: &str) -> Option<String> {
     MODE.with(|mode| match &*mode.borrow() {
-        Mode::Redact => Ok(REDACTED.to_owned()),
-        Mode::Expose => Ok(text.to_owned()),
-        Mode::Seal(cipher) => Ok(cipher.seal(text)),
+        Mode::Redact => Some(REDACTED.to_owned()),
+        Mode::Omit => None,
+        Mode::Expose => Some(text.to_owned()),
+        Mode::Seal(cipher) => Some(cipher.seal(text)),
     })
 }
 
@@ -96,13 +103,16 @@ fn shown<E: ser::Error>(text: &str) -> Result<String, E> {
 fn opened<E: de::Error>(text: String) -> Result<String, E> {
     MODE.with(|mode| match &*mode.borrow() {
         Mode::Seal(cipher) => cipher.open(&text).map_err(E::custom),
-        Mode::Redact | Mode::Expose => Ok(text),
+        Mode::Redact | Mode::Omit | Mode::Expose => Ok(text),
     })
 }
 
 impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&shown::<S::Error>(&self.0)?)
+        match shown(&self.0) {
+            Some(text) => serializer.serialize_str(&text),
+            None => serializer.serialize_none(),
+        }
     }
 }
 
@@ -181,7 +191,8 @@ pub fn redact(value: &Value) -> Value {
 
 impl Serialize for Opaque {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        map_secrets(&self.0, false, &mut shown::<S::Error>)?.serialize(serializer)
+        let mut change = |text: &str| Ok(shown(text).unwrap_or_else(|| REDACTED.to_owned()));
+        map_secrets::<S::Error>(&self.0, false, &mut change)?.serialize(serializer)
     }
 }
 

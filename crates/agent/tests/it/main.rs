@@ -1,0 +1,6 @@
+//! Conversations played without a server: what goes in, what comes out.
+
+mod calls;
+mod play;
+mod runs;
+mod safety;

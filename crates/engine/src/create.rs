@@ -1,0 +1,232 @@
+//! Making conversations, and what their parts must be like.
+
+use std::path::{Path, PathBuf};
+
+use indexmap::IndexMap;
+use longshore_agent::prompt;
+use longshore_protocol::{
+    Agent, ConversationId,
+    agent::{SecretSource, SecretValue},
+    confirmation::{ConfirmationPolicy, SecurityAnalyzer, UNSUPPORTED_ANALYZERS},
+    conversation::{
+        Definition, LocalWorkspace, Progress, SendMessage, StartConversation, UpdateConversation, check_tags,
+    },
+};
+use longshore_store::{Created, NewConversation, Owner};
+use uuid::Uuid;
+
+use crate::{
+    Engine, Error,
+    info::{Info, Skills},
+    toolbox::Toolbox,
+};
+
+/// Secrets of one conversation.
+const MAX_SECRETS: usize = 256;
+/// Characters of a secret's name.
+const MAX_SECRET_NAME: usize = 128;
+/// Characters of a title.
+const MAX_TITLE: usize = 200;
+
+/// Whether a conversation is new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Made {
+    /// It was made now.
+    New,
+    /// It was there before; the wish changed nothing.
+    Before,
+}
+
+impl Engine {
+    /// Makes a conversation. The same id again gives the same conversation, as it is by then.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] names the field that makes no sense, [`Error::IdTaken`], [`Error::AtCapacity`] if there is a first
+    /// message that cannot be run.
+    pub async fn create(&self, owner: &Owner, wish: StartConversation, skills: Skills) -> Result<(Info, Made), Error> {
+        let id = wish.conversation_id.unwrap_or_else(|| ConversationId(Uuid::new_v4()));
+        let parent = wish.parent_conversation_id;
+        let first_message = wish.initial_message.clone();
+        let tags = wish.tags.clone();
+        check_tags(&tags).map_err(|reason| Error::invalid("tags", reason))?;
+        let secrets = check_secrets(wish.secrets.clone())?;
+        check_policy(&wish.confirmation_policy)?;
+        check_analyzer(wish.security_analyzer.as_ref())?;
+        let progress = Progress {
+            confirmation_policy: wish.confirmation_policy.clone(),
+            security_analyzer: wish.security_analyzer.clone(),
+            ..Progress::default()
+        };
+        let definition = define(wish)?;
+        self.check_parent(owner, id, parent, &definition).await?;
+        self.check_agent(owner, id, &definition).await?;
+        if first_message.is_some() && self.shared.runs.available_permits() == 0 {
+            return Err(Error::AtCapacity);
+        }
+
+        let created_at = self.shared.parts.clock.now();
+        let new = NewConversation { id, owner: owner.clone(), created_at, parent, definition, progress, tags, secrets };
+        let made = match self.shared.parts.store.create_conversation(new).await? {
+            Created::New => Made::New,
+            Created::Existing(_) => Made::Before,
+            Created::Taken => return Err(Error::IdTaken(id)),
+        };
+        if made == Made::New {
+            if let Some(parent) = parent.and_then(|parent| self.in_memory(owner, parent)) {
+                parent.forget_answer();
+            }
+            if let Some(message) = first_message {
+                self.send(owner, id, SendMessage { run: true, ..message }).await?;
+            }
+        }
+        Ok((self.info(owner, id, skills).await?, made))
+    }
+
+    async fn check_parent(
+        &self,
+        owner: &Owner,
+        id: ConversationId,
+        parent: Option<ConversationId>,
+        definition: &Definition,
+    ) -> Result<(), Error> {
+        let Some(parent) = parent else { return Ok(()) };
+        let invalid = |reason: String| Error::invalid("parent_conversation_id", reason);
+        if parent == id {
+            return Err(invalid("a conversation cannot be its own parent".to_owned()));
+        }
+        let Some(row) = self.shared.parts.store.conversation(owner, parent).await? else {
+            return Err(invalid(format!("Parent conversation not found: {parent}")));
+        };
+        if row.definition.workspace != definition.workspace {
+            let folder = &row.definition.workspace.working_dir;
+            return Err(invalid(format!("parent and child must work in the same folder; the parent's is {folder}")));
+        }
+        Ok(())
+    }
+
+    /// Makes the agent's tools once, to find out now what could not be made later, and the folder it works in.
+    async fn check_agent(&self, owner: &Owner, id: ConversationId, definition: &Definition) -> Result<(), Error> {
+        prompt::system_prompt(&definition.agent).map_err(|error| Error::invalid("agent", error.to_string()))?;
+        let parts = &self.shared.parts;
+        let workspace = parts.workspaces.open(owner, id, &definition.workspace).await?;
+        let folder = self.shared.persistence_dir(id);
+        Toolbox::new(&parts.tools, std::sync::Arc::clone(&workspace), folder, definition)?;
+        workspace
+            .create_dir(workspace.working_dir())
+            .await
+            .map_err(|error| Error::invalid("workspace", format!("the folder cannot be made: {error}")))
+    }
+}
+
+fn define(wish: StartConversation) -> Result<Definition, Error> {
+    if wish.max_iterations == 0 {
+        return Err(Error::invalid("max_iterations", "Input should be greater than 0"));
+    }
+    if wish.conversation_runtime.as_deref().is_some_and(|runtime| runtime != "local") {
+        return Err(Error::invalid("conversation_runtime", "This server only runs local conversations"));
+    }
+    if wish.worktree {
+        return Err(Error::invalid("worktree", "git worktrees are not available: make one and give its folder"));
+    }
+    if wish.secrets_encrypted {
+        let reason = "encrypted secrets are not available: send them as they are, over a connection you trust";
+        return Err(Error::invalid("secrets_encrypted", reason));
+    }
+    Ok(Definition {
+        agent: agent_of(wish.agent, wish.agent_settings.is_some(), wish.agent_profile_id.is_some())?,
+        workspace: absolute(&wish.workspace)?,
+        max_iterations: wish.max_iterations,
+        stuck_detection: wish.stuck_detection,
+        client_tools: wish.client_tools,
+        tool_module_qualnames: wish.tool_module_qualnames,
+        agent_definitions: wish.agent_definitions,
+        plugins: wish.plugins,
+        hook_config: wish.hook_config,
+        user_id: wish.user_id,
+        autotitle: wish.autotitle,
+    })
+}
+
+fn agent_of(agent: Option<Agent>, has_settings: bool, has_profile: bool) -> Result<Agent, Error> {
+    match (agent, has_profile) {
+        (Some(_), true) => Err(Error::invalid("agent", "`agent_profile_id` is mutually exclusive with `agent`")),
+        (Some(agent), false) => Ok(agent),
+        (None, true) => Err(Error::invalid("agent_profile_id", "saved agents are not available: send `agent`")),
+        (None, false) if has_settings => {
+            Err(Error::invalid("agent_settings", "agents from settings are not available: send `agent`"))
+        }
+        (None, false) => {
+            Err(Error::invalid("agent", "One of `agent`, `agent_settings`, or `agent_profile_id` must be provided"))
+        }
+    }
+}
+
+/// The workspace with an absolute path: relative ones are taken from the server's own folder.
+fn absolute(workspace: &LocalWorkspace) -> Result<LocalWorkspace, Error> {
+    let invalid = |reason: String| Error::invalid("workspace", reason);
+    if workspace.working_dir.contains('\0') {
+        return Err(invalid("working_dir must not contain a zero byte".to_owned()));
+    }
+    let path: PathBuf = std::path::absolute(Path::new(&workspace.working_dir))
+        .map_err(|error| invalid(format!("working_dir cannot be resolved: {error}")))?;
+    let working_dir = path.into_os_string().into_string().map_err(|_| {
+        invalid("working_dir must be UTF-8 text: the server's own folder is not, so give an absolute path".to_owned())
+    })?;
+    Ok(LocalWorkspace { working_dir })
+}
+
+pub(crate) fn check_policy(policy: &ConfirmationPolicy) -> Result<(), Error> {
+    match policy {
+        ConfirmationPolicy::Unknown(_) => Err(Error::invalid(
+            "confirmation_policy",
+            format!("Unknown kind '{}'; Expected one of: {:?}", policy.kind(), ConfirmationPolicy::KINDS),
+        )),
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn check_analyzer(analyzer: Option<&SecurityAnalyzer>) -> Result<(), Error> {
+    let Some(analyzer @ SecurityAnalyzer::Unknown(_)) = analyzer else { return Ok(()) };
+    let kind = analyzer.kind();
+    let reason = if UNSUPPORTED_ANALYZERS.contains(&kind) {
+        format!("{kind} is not available here; use one of {:?}, or null", SecurityAnalyzer::KINDS)
+    } else {
+        format!("Unknown kind '{kind}'; Expected one of: {:?}", SecurityAnalyzer::KINDS)
+    };
+    Err(Error::invalid("security_analyzer", reason))
+}
+
+/// The secrets, if each has a name that can be an environment variable.
+pub(crate) fn check_secrets(secrets: IndexMap<String, SecretValue>) -> Result<IndexMap<String, SecretSource>, Error> {
+    if secrets.len() > MAX_SECRETS {
+        return Err(Error::invalid("secrets", format!("at most {MAX_SECRETS} secrets are allowed")));
+    }
+    for name in secrets.keys() {
+        let starts_well = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+        let goes_on_well = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        if !starts_well || !goes_on_well || name.len() > MAX_SECRET_NAME {
+            let reason = format!(
+                "the name {name:?} cannot be an environment variable: use at most {MAX_SECRET_NAME} letters, digits and \
+                 underscores, and begin with a letter"
+            );
+            return Err(Error::invalid("secrets", reason));
+        }
+    }
+    Ok(secrets.into_iter().map(|(name, value)| (name, value.0)).collect())
+}
+
+pub(crate) fn check_update(mut update: UpdateConversation) -> Result<UpdateConversation, Error> {
+    if let Some(title) = &mut update.title {
+        *title = title.trim().to_owned();
+        if title.is_empty() {
+            return Err(Error::invalid("title", "title must not be blank"));
+        }
+        if title.chars().count() > MAX_TITLE {
+            return Err(Error::invalid("title", format!("title must have at most {MAX_TITLE} characters")));
+        }
+    }
+    if let Some(tags) = &update.tags {
+        check_tags(tags).map_err(|reason| Error::invalid("tags", reason))?;
+    }
+    Ok(update)
+}
