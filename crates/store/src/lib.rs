@@ -1,1 +1,392 @@
-//! Durable rows: conversations, events, secrets, settings.
+//! Durable rows: conversations and their events, secrets, settings, commands.
+//!
+//! [`Store`] is the interface; [`Sqlite`] implements it. What a method has returned is on disk, whatever dies next.
+//! Every row has an owner, and no method reads across owners except those that say so. Times are kept to the microsecond.
+//!
+//! The crate knows nothing of agents or HTTP.
+
+mod cipher;
+mod directory;
+mod error;
+mod sqlite;
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+pub use cipher::Keys;
+pub use error::Error;
+use indexmap::IndexMap;
+pub use longshore_protocol::conversation::{Definition, Progress};
+use longshore_protocol::{
+    ConversationId, Event, Source, UtcTime,
+    agent::SecretSource,
+    bash::{BashCommand, BashEvent},
+    conversation::ExecutionStatus,
+    metrics::Call,
+};
+use serde_json::Value;
+pub use sqlite::Sqlite;
+
+/// The user that a row belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Owner(pub Arc<str>);
+
+/// A position in a conversation's log: 0 for the first event.
+pub type Seq = u64;
+
+/// Durable rows.
+#[async_trait]
+pub trait Store: fmt::Debug + Send + Sync {
+    /// Stores a conversation unless its id is taken. Of several calls with one id exactly one gets
+    /// [`Created::New`].
+    ///
+    /// # Errors
+    /// [`Error`].
+    async fn create_conversation(&self, new: NewConversation) -> Result<Created, Error>;
+
+    /// A conversation of `owner`.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if the row cannot be read.
+    async fn conversation(&self, owner: &Owner, id: ConversationId) -> Result<Option<Conversation>, Error>;
+
+    /// A page of conversations of `owner`. A damaged one is left out and named in the log, so that the others can be seen.
+    ///
+    /// # Errors
+    /// [`Error`].
+    async fn conversations(&self, owner: &Owner, query: ConversationQuery) -> Result<Page<Conversation>, Error>;
+
+    /// How many conversations `owner` has.
+    ///
+    /// # Errors
+    /// [`Error`].
+    async fn count_conversations(&self, owner: &Owner, status: Option<ExecutionStatus>) -> Result<u64, Error>;
+
+    /// The conversations of `owner` that have `parent` as their parent.
+    ///
+    /// # Errors
+    /// [`Error`].
+    async fn children(&self, owner: &Owner, parent: ConversationId) -> Result<Vec<ConversationId>, Error>;
+
+    /// Removes a conversation with all that belongs to it; false if there was none.
+    ///
+    /// # Errors
+    /// [`Error`].
+    async fn delete_conversation(&self, owner: &Owner, id: ConversationId) -> Result<bool, Error>;
+
+    /// The conversations of all owners that are stored as running: after a start, those that the last server left.
+    ///
+    /// # Errors
+    /// [`Error`].
+    async fn interrupted(&self) -> Result<Vec<(Owner, ConversationId)>, Error>;
+
+    /// Appends events and changes the conversation, both or neither. Returns the position after the last event.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchConversation`] if it was deleted, [`Error::Conflict`] if the log does not end at
+    /// `commit.expected_tail`: somebody else wrote. [`Error::DuplicateEvent`] if an event's id is taken.
+    async fn commit(&self, id: ConversationId, commit: Commit) -> Result<Seq, Error>;
+
+    /// Up to `limit` events from position `from`, in order.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] names the event that cannot be read.
+    async fn events(&self, id: ConversationId, from: Seq, limit: usize) -> Result<Vec<StoredEvent>, Error>;
+
+    /// A page of the events that match.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] names the event that cannot be read.
+    async fn find_events(&self, id: ConversationId, query: EventQuery) -> Result<Page<StoredEvent>, Error>;
+
+    /// How many events match.
+    ///
+    /// # Errors
+    /// [`Error`].
+    async fn count_events(&self, id: ConversationId, filter: EventFilter) -> Result<u64, Error>;
+
+    /// Events by id, in the order of `ids`.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] names the event that cannot be read.
+    async fn events_by_id(&self, id: ConversationId, ids: &[String]) -> Result<Vec<Option<StoredEvent>>, Error>;
+
+    /// The model calls of conversations, in order.
+    ///
+    /// # Errors
+    /// [`Error`].
+    async fn calls(&self, ids: &[ConversationId]) -> Result<Vec<Vec<Call>>, Error>;
+
+    /// Stores events of commands. `scope` is the conversation whose commands they are, or none for the owner's own.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchConversation`] if `scope` is not one of `owner`.
+    async fn append_bash(
+        &self,
+        owner: &Owner,
+        scope: Option<ConversationId>,
+        events: Vec<BashEvent>,
+    ) -> Result<(), Error>;
+
+    /// A page of events of commands, by time and then in the order they were stored.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchConversation`] if `scope` is not one of `owner`, [`Error::Damaged`].
+    async fn find_bash(
+        &self,
+        owner: &Owner,
+        scope: Option<ConversationId>,
+        query: BashQuery,
+    ) -> Result<Page<BashEvent>, Error>;
+
+    /// The commands of all owners that have no output with an exit code: they were running when the last server died.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`].
+    async fn unfinished_bash(&self) -> Result<Vec<(Owner, Option<ConversationId>, BashCommand)>, Error>;
+
+    /// Removes all events of commands and returns how many there were.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchConversation`] if `scope` is not one of `owner`.
+    async fn clear_bash(&self, owner: &Owner, scope: Option<ConversationId>) -> Result<u64, Error>;
+
+    /// The value of a setting of `owner`: any JSON, in which texts at secret-looking places are encrypted at rest.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`].
+    async fn setting(&self, owner: &Owner, name: &str) -> Result<Option<Value>, Error>;
+
+    /// Sets or, with `None`, removes a setting.
+    ///
+    /// # Errors
+    /// [`Error`].
+    async fn set_setting(&self, owner: &Owner, name: &str, value: Option<Value>) -> Result<(), Error>;
+
+    /// The secrets that `owner` saved, by name.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if one cannot be decrypted.
+    async fn secrets(&self, owner: &Owner) -> Result<IndexMap<String, SecretSource>, Error>;
+
+    /// Saves or, with `None`, removes a secret. Returns whether there was one before.
+    ///
+    /// # Errors
+    /// [`Error`].
+    async fn set_secret(&self, owner: &Owner, name: &str, secret: Option<SecretSource>) -> Result<bool, Error>;
+
+    /// Waits until all that was accepted is on disk and closes the files.
+    async fn close(&self);
+}
+
+/// What came of a wish to create.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Created {
+    /// It is stored.
+    New,
+    /// This owner has one with this id, unchanged.
+    Existing(Box<Conversation>),
+    /// Another owner has one with this id.
+    Taken,
+}
+
+/// A conversation to store.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewConversation {
+    /// Its id.
+    pub id: ConversationId,
+    /// Whose it is.
+    pub owner: Owner,
+    /// Now.
+    pub created_at: UtcTime,
+    /// The conversation that it helps.
+    pub parent: Option<ConversationId>,
+    /// What it is.
+    pub definition: Definition,
+    /// How far it is.
+    pub progress: Progress,
+    /// Labels.
+    pub tags: IndexMap<String, String>,
+    /// Its secrets.
+    pub secrets: IndexMap<String, SecretSource>,
+}
+
+/// A stored conversation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Conversation {
+    /// Its id.
+    pub id: ConversationId,
+    /// Whose it is.
+    pub owner: Owner,
+    /// When it was made.
+    pub created_at: UtcTime,
+    /// When it last changed.
+    pub updated_at: UtcTime,
+    /// The conversation that it helps.
+    pub parent: Option<ConversationId>,
+    /// Its title.
+    pub title: Option<String>,
+    /// What it is.
+    pub definition: Definition,
+    /// How far it is.
+    pub progress: Progress,
+    /// Labels.
+    pub tags: IndexMap<String, String>,
+    /// Its secrets.
+    pub secrets: IndexMap<String, SecretSource>,
+    /// The position after its last event.
+    pub tail: Seq,
+}
+
+/// Changes to a conversation that become durable together.
+#[derive(Debug, Clone)]
+pub struct Commit {
+    /// Where the writer believes the log to end.
+    pub expected_tail: Seq,
+    /// Now.
+    pub at: UtcTime,
+    /// Events to append.
+    pub events: Vec<NewEvent>,
+    /// Model calls to log.
+    pub calls: Vec<Call>,
+    /// The new progress.
+    pub progress: Option<Progress>,
+    /// The new definition.
+    pub definition: Option<Definition>,
+    /// The new title.
+    pub title: Option<String>,
+    /// The new labels.
+    pub tags: Option<IndexMap<String, String>>,
+    /// The new secrets.
+    pub secrets: Option<IndexMap<String, SecretSource>>,
+}
+
+impl Commit {
+    /// Nothing yet.
+    pub fn new(expected_tail: Seq, at: UtcTime) -> Self {
+        Self {
+            expected_tail,
+            at,
+            events: Vec::new(),
+            calls: Vec::new(),
+            progress: None,
+            definition: None,
+            title: None,
+            tags: None,
+            secrets: None,
+        }
+    }
+}
+
+/// An event to append.
+#[derive(Debug, Clone)]
+pub struct NewEvent {
+    /// The event. Secrets in it are already hidden.
+    pub event: Arc<Event>,
+    /// Its compact JSON text, which is what is stored.
+    pub json: Arc<str>,
+    /// The arguments of a tool call as the model wrote them, if the event hides part of them. Encrypted at rest.
+    pub arguments: Option<String>,
+}
+
+/// A stored event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredEvent {
+    /// Its position.
+    pub seq: Seq,
+    /// Its id.
+    pub id: String,
+    /// Its compact JSON text.
+    pub json: Arc<str>,
+    /// The arguments of a tool call as the model wrote them, if the event hides part of them.
+    pub arguments: Option<String>,
+}
+
+/// Part of a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// The first item of the next page.
+    pub next: Option<String>,
+}
+
+/// Which conversations to list.
+#[derive(Debug, Clone, Default)]
+pub struct ConversationQuery {
+    /// Only those that do this.
+    pub status: Option<ExecutionStatus>,
+    /// In this order.
+    pub order: ConversationOrder,
+    /// From this one on; from the start if it is not there.
+    pub from: Option<ConversationId>,
+    /// At most so many.
+    pub limit: usize,
+    /// Only these, if given: in any order.
+    pub ids: Option<Vec<ConversationId>>,
+}
+
+/// The order of conversations; ties by id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ConversationOrder {
+    /// Oldest first.
+    Created,
+    /// Newest first.
+    #[default]
+    CreatedDescending,
+    /// Longest unchanged first.
+    Updated,
+    /// Latest changed first.
+    UpdatedDescending,
+}
+
+/// Which events to find.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EventFilter {
+    /// Only this kind.
+    pub kind: Option<String>,
+    /// Only from this source.
+    pub source: Option<Source>,
+    /// Only messages whose text, reasoning or extended content has this text, in any case.
+    pub text: Option<String>,
+    /// Not before this time, in the form of events.
+    pub since: Option<String>,
+    /// Before this time, in the form of events.
+    pub before: Option<String>,
+}
+
+/// Which events to find and in what order.
+#[derive(Debug, Clone, Default)]
+pub struct EventQuery {
+    /// Which.
+    pub filter: EventFilter,
+    /// Newest first.
+    pub descending: bool,
+    /// From the event with this id on; from the start if it is not there.
+    pub from: Option<String>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// Which events of commands to find and in what order.
+#[derive(Debug, Clone, Default)]
+pub struct BashQuery {
+    /// Only this kind.
+    pub kind: Option<String>,
+    /// Only outputs of this command: 32 hexadecimal digits.
+    pub command_id: Option<String>,
+    /// Only this event: 32 hexadecimal digits.
+    pub id: Option<String>,
+    /// Not before this time.
+    pub since: Option<UtcTime>,
+    /// Before this time.
+    pub before: Option<UtcTime>,
+    /// Only outputs after this position of their command.
+    pub after_order: Option<u64>,
+    /// Newest first.
+    pub descending: bool,
+    /// From the event with this id on; from the start if it is not there.
+    pub from: Option<String>,
+    /// At most so many.
+    pub limit: usize,
+}

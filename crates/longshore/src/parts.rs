@@ -1,0 +1,116 @@
+//! An engine from what the operator set.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use async_trait::async_trait;
+use longshore_engine::{Clock, Engine, Options, Parts, Workspaces};
+use longshore_llm::{Models, ModelsOptions, Turn};
+use longshore_protocol::{ConversationId, conversation::LocalWorkspace};
+use longshore_store::{Keys, Owner, Sqlite};
+use longshore_tools::Registry;
+use longshore_workspace::{Command, Local, LocalOptions, Workspace, guard::Guard};
+
+use crate::settings::Environment;
+
+/// How long a connection to an address that a user named may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What an engine is made from.
+pub(crate) struct Plan {
+    /// The folder for everything durable.
+    pub(crate) data_dir: PathBuf,
+    /// The folder of scripted and recorded models.
+    pub(crate) models_dir: Option<PathBuf>,
+    /// Scripted models that are built in, by name.
+    pub(crate) scripts: BTreeMap<String, Vec<Turn>>,
+    /// Variables that agents' commands may see besides the usual ones.
+    pub(crate) pass_env: Vec<String>,
+    /// Conversations that may run at the same time.
+    pub(crate) max_concurrent_runs: usize,
+    /// How long a conversation that nobody uses stays in memory.
+    pub(crate) idle_ttl: Duration,
+}
+
+/// An engine, and the machine's own workspaces.
+pub(crate) struct Built {
+    pub(crate) engine: Engine,
+    pub(crate) places: Places,
+}
+
+/// Opens the store and makes an engine over it.
+pub(crate) fn build(plan: Plan, environment: &Environment) -> Result<Built> {
+    let Plan { data_dir, models_dir, scripts, pass_env, max_concurrent_runs, idle_ttl } = plan;
+    make_private_dir(&data_dir)?;
+    let keys = Keys::load_or_create(&data_dir, environment.secret_key(), environment.previous_secret_keys()?)
+        .context("the key that encrypts secrets cannot be had")?;
+    let store = Sqlite::open(&data_dir.join("longshore.db"), keys)
+        .with_context(|| format!("the data folder {} cannot be opened", data_dir.display()))?;
+    let http = reqwest::Client::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .user_agent(concat!("longshore/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .context("the HTTP client cannot be made")?;
+    let models_environment = longshore_llm::Environment::of_process();
+    let models = Models::new(ModelsOptions { models_dir, http: http.clone(), environment: models_environment, scripts });
+    let places = Places { pass_env, guard: guard()? };
+    let parts = Parts {
+        store: Arc::new(store),
+        models,
+        tools: Registry::new(),
+        workspaces: Arc::new(places.clone()),
+        http,
+        clock: Clock::system(),
+    };
+    let options = Options { conversations_dir: data_dir.join("conversations"), max_concurrent_runs, idle_ttl };
+    Ok(Built { engine: Engine::new(parts, options), places })
+}
+
+/// Makes a folder that only this user can read.
+fn make_private_dir(folder: &Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .with_context(|| format!("the data folder {} cannot be made", folder.display()))
+}
+
+fn guard() -> Result<Guard> {
+    let program = std::env::current_exe().context("the program's own file is not known")?;
+    Ok(Guard::new(Command::new(program).arg("guard")))
+}
+
+/// Folders of this machine as workspaces.
+#[derive(Debug, Clone)]
+pub(crate) struct Places {
+    pass_env: Vec<String>,
+    guard: Guard,
+}
+
+impl Places {
+    /// A folder of this machine.
+    pub(crate) fn local(&self, folder: &Path) -> Result<Arc<dyn Workspace>, longshore_workspace::Error> {
+        let mut options = LocalOptions::new(folder);
+        options.pass_env.clone_from(&self.pass_env);
+        options.guard = Some(self.guard.clone());
+        Ok(Arc::new(Local::new(options)?))
+    }
+}
+
+#[async_trait]
+impl Workspaces for Places {
+    async fn open(
+        &self,
+        _owner: &Owner,
+        _conversation: ConversationId,
+        workspace: &LocalWorkspace,
+    ) -> Result<Arc<dyn Workspace>, longshore_workspace::Error> {
+        self.local(Path::new(&workspace.working_dir))
+    }
+}

@@ -1,0 +1,125 @@
+//! `longshore serve`.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use longshore_server::{Cors, Server, SharedWorkspace, StaticKeys};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+
+use crate::{
+    cli::{Data, Serve},
+    logging,
+    parts::{Built, Plan, build},
+    settings::Environment,
+};
+
+/// Serves until SIGTERM or SIGINT.
+pub(crate) fn serve(options: Serve) -> Result<()> {
+    let environment = Environment::of_process();
+    logging::start(options.log_format, environment.is_on("LOG_JSON"));
+    if options.check_browser {
+        bail!("there is no browser here: browser tools are not available");
+    }
+    for (flag, is_set) in [
+        ("--import-modules", options.import_modules.is_some()),
+        ("--extra-python-path", options.extra_python_path.is_some()),
+    ] {
+        if is_set {
+            tracing::warn!(flag, "ignored: custom tools in Python are not supported");
+        }
+    }
+    let runtime = tokio::runtime::Runtime::new().context("the runtime cannot be started")?;
+    runtime.block_on(serve_until_signal(options, environment))
+}
+
+async fn serve_until_signal(options: Serve, environment: Environment) -> Result<()> {
+    let keys = environment.session_keys()?;
+    let address = address(&options, !keys.is_empty()).await?;
+    // The port is taken first: a second server on it must not touch the data.
+    let listener = TcpListener::bind(address).await.with_context(|| {
+        format!("{address} cannot be listened on: choose another with --host and --port, or stop what listens there")
+    })?;
+    let Data { data_dir, models_dir, pass_env } = options.data;
+    let plan = Plan {
+        data_dir: environment.data_dir(data_dir)?,
+        models_dir,
+        scripts: Default::default(),
+        pass_env,
+        max_concurrent_runs: usize::try_from(options.max_concurrent_runs).unwrap_or(usize::MAX),
+        idle_ttl: Duration::from_secs(options.idle_ttl),
+    };
+    let data_dir = plan.data_dir.clone();
+    let Built { engine, places } = build(plan, &environment)?;
+    let own_folder = std::env::current_dir().context("the server's own folder is not known")?;
+    let workspace = places.local(&own_folder).context("the server's own folder cannot be used")?;
+    let server_options = longshore_server::Options {
+        cors: cors(options.cors_origins, &environment)?,
+        any_host: options.insecure_no_auth,
+        ..longshore_server::Options::default()
+    };
+    let store = engine.store();
+    let server = Server::new(
+        server_options,
+        Arc::new(StaticKeys::new(keys)),
+        Arc::new(SharedWorkspace(workspace)),
+        engine,
+    );
+    let address = listener.local_addr().context("the address is not known")?;
+    tracing::info!(%address, data_dir = %data_dir.display(), "Longshore serves at http://{address} (docs at /docs)");
+    server.serve(listener, shutdown_signal()?).await.context("the server stopped")?;
+    store.close().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// The address to listen on. Without a key only this machine may reach the server, unless the operator insists.
+async fn address(options: &Serve, has_key: bool) -> Result<SocketAddr> {
+    let default = if has_key { "0.0.0.0" } else { "127.0.0.1" };
+    let host = options.host.as_deref().unwrap_or(default);
+    let address = tokio::net::lookup_host((host, options.port))
+        .await
+        .with_context(|| format!("the host {host} is not known"))?
+        .next()
+        .with_context(|| format!("the host {host} has no address"))?;
+    let is_open = !is_loopback(address.ip()) && !has_key;
+    if is_open && !options.insecure_no_auth {
+        bail!(
+            "{host} can be reached from other machines, and no session key is set: everybody there could run commands here. \
+             Set SESSION_API_KEY, listen on 127.0.0.1, or insist with --insecure-no-auth"
+        );
+    }
+    if is_open {
+        tracing::warn!(%address, "no session key is set: everybody who reaches this address can run commands here");
+    }
+    Ok(address)
+}
+
+fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
+fn cors(mut origins: Vec<String>, environment: &Environment) -> Result<Cors> {
+    origins.extend(environment.list("OH_ALLOW_CORS_ORIGINS")?);
+    let pattern = environment.get("OH_ALLOW_CORS_ORIGIN_REGEX");
+    let docker_host = environment.get("DOCKER_HOST_ADDR").map(str::to_owned);
+    Cors::new(origins, pattern, docker_host).context("OH_ALLOW_CORS_ORIGIN_REGEX")
+}
+
+/// Ready at the first SIGTERM or SIGINT.
+fn shutdown_signal() -> Result<impl Future<Output = ()> + Send> {
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be waited for")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be waited for")?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

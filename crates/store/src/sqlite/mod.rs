@@ -1,0 +1,227 @@
+//! The store in one SQLite file.
+//!
+//! One thread writes: it takes everything that waits, does it in one transaction and answers after the commit, so many
+//! writers share one flush to disk. A few connections read beside it.
+
+mod bash;
+mod codec;
+mod commit;
+mod conversation;
+mod event;
+mod failure;
+mod files;
+mod migrate;
+mod query;
+mod reader;
+mod reseal;
+mod setting;
+mod writer;
+
+use std::{fmt, path::Path, sync::Arc};
+
+use async_trait::async_trait;
+use indexmap::IndexMap;
+use longshore_protocol::{
+    ConversationId,
+    agent::SecretSource,
+    bash::{BashCommand, BashEvent},
+    conversation::ExecutionStatus,
+    metrics::Call,
+};
+use serde_json::Value;
+
+use self::{codec::Codec, files::Files, reader::Readers, writer::Writer};
+use crate::{
+    BashQuery, Commit, Conversation, ConversationQuery, Created, Error, EventFilter, EventQuery, Keys, NewConversation,
+    Owner, Page, Seq, Store, StoredEvent,
+};
+
+/// The store in one SQLite file.
+pub struct Sqlite {
+    codec: Codec,
+    files: Arc<Files>,
+    readers: Arc<Readers>,
+    writer: Writer,
+}
+
+impl Sqlite {
+    /// Opens the database at `path`, or makes it with the folders above it. Blocks for as long as that takes.
+    ///
+    /// # Errors
+    /// [`Error::InUse`] if another store has it open, [`Error::Newer`], [`Error::Foreign`], [`Error::WrongKey`],
+    /// [`Error::Damaged`], [`Error::Full`], [`Error::Io`].
+    pub fn open(path: &Path, keys: Keys) -> Result<Self, Error> {
+        let (files, lock) = Files::prepare(path)?;
+        let files = Arc::new(files);
+        let in_file = |failure| failure::explain(failure, &files);
+        let mut connection = files.connect_writer().map_err(in_file)?;
+        migrate::migrate(&mut connection, &files)?;
+        reseal::check_key(&mut connection, &keys, &files)?;
+        let readers = Arc::new(Readers::new(Arc::clone(&files)));
+        let writer = Writer::start(connection, lock, Arc::clone(&files))?;
+        Ok(Self { codec: Codec::new(keys), files, readers, writer })
+    }
+
+    /// Reads every page and every index, and returns what is wrong; nothing if all is well. Takes as long as reading
+    /// the whole file does.
+    ///
+    /// # Errors
+    /// [`Error`] if the file cannot be read at all.
+    pub async fn check(&self) -> Result<Vec<String>, Error> {
+        self.readers
+            .read(|connection| {
+                let mut statement = connection.prepare("PRAGMA integrity_check")?;
+                let mut rows = statement.query([])?;
+                let mut problems = Vec::new();
+                loop {
+                    match rows.next() {
+                        Ok(Some(row)) => problems.push(row.get(0)?),
+                        Ok(None) => break,
+                        Err(error) if failure::is_damage(&error) => {
+                            problems.push(error.to_string());
+                            break;
+                        }
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                problems.retain(|problem: &String| problem != "ok");
+                Ok(problems)
+            })
+            .await
+    }
+}
+
+impl fmt::Debug for Sqlite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Sqlite").field(&self.files.database).finish()
+    }
+}
+
+#[async_trait]
+impl Store for Sqlite {
+    async fn create_conversation(&self, new: NewConversation) -> Result<Created, Error> {
+        let codec = self.codec.clone();
+        let new = conversation::NewRow::encode(new, &codec)?;
+        self.writer.write(move |connection| conversation::create(connection, &codec, new)).await
+    }
+
+    async fn conversation(&self, owner: &Owner, id: ConversationId) -> Result<Option<Conversation>, Error> {
+        let (codec, owner) = (self.codec.clone(), owner.clone());
+        self.readers.read(move |connection| conversation::get(connection, &codec, &owner, id)).await
+    }
+
+    async fn conversations(&self, owner: &Owner, query: ConversationQuery) -> Result<Page<Conversation>, Error> {
+        let (codec, owner) = (self.codec.clone(), owner.clone());
+        self.readers.read(move |connection| conversation::list(connection, &codec, &owner, &query)).await
+    }
+
+    async fn count_conversations(&self, owner: &Owner, status: Option<ExecutionStatus>) -> Result<u64, Error> {
+        let owner = owner.clone();
+        self.readers.read(move |connection| conversation::count(connection, &owner, status)).await
+    }
+
+    async fn children(&self, owner: &Owner, parent: ConversationId) -> Result<Vec<ConversationId>, Error> {
+        let owner = owner.clone();
+        self.readers.read(move |connection| conversation::children(connection, &owner, parent)).await
+    }
+
+    async fn delete_conversation(&self, owner: &Owner, id: ConversationId) -> Result<bool, Error> {
+        let owner = owner.clone();
+        self.writer.write(move |connection| conversation::delete(connection, &owner, id)).await
+    }
+
+    async fn interrupted(&self) -> Result<Vec<(Owner, ConversationId)>, Error> {
+        self.readers.read(conversation::interrupted).await
+    }
+
+    async fn commit(&self, id: ConversationId, commit: Commit) -> Result<Seq, Error> {
+        let changes = commit::Changes::encode(id, commit, &self.codec)?;
+        self.writer.write(move |connection| commit::apply(connection, changes)).await
+    }
+
+    async fn events(&self, id: ConversationId, from: Seq, limit: usize) -> Result<Vec<StoredEvent>, Error> {
+        let codec = self.codec.clone();
+        self.readers.read(move |connection| event::range(connection, &codec, id, from, limit)).await
+    }
+
+    async fn find_events(&self, id: ConversationId, query: EventQuery) -> Result<Page<StoredEvent>, Error> {
+        let codec = self.codec.clone();
+        self.readers.read(move |connection| event::find(connection, &codec, id, &query)).await
+    }
+
+    async fn count_events(&self, id: ConversationId, filter: EventFilter) -> Result<u64, Error> {
+        self.readers.read(move |connection| event::count(connection, id, &filter)).await
+    }
+
+    async fn events_by_id(&self, id: ConversationId, ids: &[String]) -> Result<Vec<Option<StoredEvent>>, Error> {
+        let (codec, ids) = (self.codec.clone(), ids.to_vec());
+        self.readers.read(move |connection| event::by_id(connection, &codec, id, &ids)).await
+    }
+
+    async fn calls(&self, ids: &[ConversationId]) -> Result<Vec<Vec<Call>>, Error> {
+        let ids = ids.to_vec();
+        self.readers.read(move |connection| commit::calls(connection, &ids)).await
+    }
+
+    async fn append_bash(
+        &self,
+        owner: &Owner,
+        scope: Option<ConversationId>,
+        events: Vec<BashEvent>,
+    ) -> Result<(), Error> {
+        let owner = owner.clone();
+        let rows = bash::encode(events)?;
+        self.writer.write(move |connection| bash::append(connection, &owner, scope, &rows)).await
+    }
+
+    async fn find_bash(
+        &self,
+        owner: &Owner,
+        scope: Option<ConversationId>,
+        query: BashQuery,
+    ) -> Result<Page<BashEvent>, Error> {
+        let owner = owner.clone();
+        self.readers.read(move |connection| bash::find(connection, &owner, scope, &query)).await
+    }
+
+    async fn unfinished_bash(&self) -> Result<Vec<(Owner, Option<ConversationId>, BashCommand)>, Error> {
+        self.readers.read(bash::unfinished).await
+    }
+
+    async fn clear_bash(&self, owner: &Owner, scope: Option<ConversationId>) -> Result<u64, Error> {
+        let owner = owner.clone();
+        self.writer.write(move |connection| bash::clear(connection, &owner, scope)).await
+    }
+
+    async fn setting(&self, owner: &Owner, name: &str) -> Result<Option<Value>, Error> {
+        let (codec, owner, name) = (self.codec.clone(), owner.clone(), name.to_owned());
+        self.readers.read(move |connection| setting::get(connection, &codec, &owner, &name)).await
+    }
+
+    async fn set_setting(&self, owner: &Owner, name: &str, value: Option<Value>) -> Result<(), Error> {
+        let (owner, name) = (owner.clone(), name.to_owned());
+        let json = value.map(|value| setting::encode(value, &self.codec)).transpose()?;
+        self.writer
+            .write(move |connection| setting::set(connection, setting::Table::Setting, &owner, &name, json.as_deref()))
+            .await?;
+        Ok(())
+    }
+
+    async fn secrets(&self, owner: &Owner) -> Result<IndexMap<String, SecretSource>, Error> {
+        let (codec, owner) = (self.codec.clone(), owner.clone());
+        self.readers.read(move |connection| setting::secrets(connection, &codec, &owner)).await
+    }
+
+    async fn set_secret(&self, owner: &Owner, name: &str, secret: Option<SecretSource>) -> Result<bool, Error> {
+        let (owner, name) = (owner.clone(), name.to_owned());
+        let json = secret.map(|secret| self.codec.encode(&secret)).transpose()?;
+        self.writer
+            .write(move |connection| setting::set(connection, setting::Table::Secret, &owner, &name, json.as_deref()))
+            .await
+    }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}

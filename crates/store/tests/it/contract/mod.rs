@@ -1,0 +1,39 @@
+//! What every implementation of [`longshore_store::Store`] promises: [`suite`] makes a test of each promise.
+
+pub(crate) mod bash;
+pub(crate) mod conversations;
+pub(crate) mod events;
+pub(crate) mod finding;
+pub(crate) mod settings;
+
+/// `suite!(open)` makes the tests for stores that `open()` makes: a value with `store() -> Arc<dyn Store>`.
+macro_rules! suite {
+    ($open:path) => {
+        $crate::contract::suite! {
+            $open,
+            bash: [events_come_in_order, filters_combine, scopes_are_apart, unfinished_commands_are_found, pages_join];
+            conversations: [
+                a_conversation_comes_back_as_it_was, one_of_many_creators_wins, owners_do_not_meet,
+                lists_are_ordered_and_paged, lists_filter, children_and_running_ones_are_found,
+                deletion_takes_everything, changes_are_kept,
+            ];
+            events: [
+                events_come_back_in_order, a_commit_at_the_wrong_place_changes_nothing, a_taken_event_id_is_refused,
+                a_commit_to_no_conversation_is_refused, calls_are_kept_in_order, parallel_writers_do_not_disturb_each_other,
+                arguments_come_back, ids_find_events, one_of_many_writers_at_a_place_wins,
+            ];
+            finding: [pages_join, every_filter_counts_and_finds, text_is_found_in_messages_only];
+            settings: [settings_are_kept, secrets_are_kept, a_closed_store_says_so];
+        }
+    };
+    ($open:path, $($module:ident: [$($name:ident),* $(,)?];)*) => {
+        $(mod $module {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let opened = $open();
+                $crate::contract::$module::$name(opened.store()).await;
+            })*
+        })*
+    };
+}
+pub(crate) use suite;

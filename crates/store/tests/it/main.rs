@@ -1,0 +1,10 @@
+//! What a store promises, and what the one in SQLite adds to that.
+
+#![expect(clippy::unwrap_used, reason = "a failure ends the test")]
+
+mod contract;
+mod crash;
+mod damage;
+mod keys;
+mod samples;
+mod sqlite;

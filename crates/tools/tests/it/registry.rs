@@ -1,0 +1,89 @@
+use longshore_protocol::tool::ToolSpec;
+use longshore_tools::Registry;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{context, make};
+
+#[test]
+fn tools_are_made_by_name_and_alias() {
+    let folder = TempDir::new().unwrap();
+    for (name, alias, kind) in [
+        ("terminal", "TerminalTool", "TerminalTool"),
+        ("file_editor", "FileEditorTool", "FileEditorTool"),
+        ("task_tracker", "TaskTrackerTool", "TaskTrackerTool"),
+    ] {
+        for asked in [name, alias] {
+            let tool = make(asked, json!({}), &context(&folder));
+            let definition = tool.definition();
+            assert_eq!((definition.title.as_str(), definition.kind.as_str()), (name, kind));
+            assert_eq!(tool.schema().name, name);
+        }
+    }
+    assert_eq!(Registry::new().names(), ["terminal", "file_editor", "task_tracker"]);
+    assert!(Registry::new().create(&ToolSpec::new("browser_tool_set"), &context(&folder)).unwrap().is_empty());
+}
+
+#[test]
+fn what_cannot_be_made_is_explained() {
+    let folder = TempDir::new().unwrap();
+    let error = |name: &str, params: Value| {
+        let spec = ToolSpec { name: name.to_owned(), params: params.as_object().cloned().unwrap() };
+        Registry::new().create(&spec, &context(&folder)).unwrap_err().to_string()
+    };
+    assert_eq!(
+        error("nope", json!({})),
+        "ToolDefinition 'nope' is not registered. Available: terminal, file_editor, task_tracker"
+    );
+    let wrong = error("terminal", json!({"env": 3}));
+    assert!(wrong.contains("terminal") && wrong.contains("env must be"), "{wrong}");
+}
+
+/// Providers refuse other keywords, or ignore them.
+#[test]
+fn schemas_use_only_what_every_provider_understands() {
+    fn check(schema: &Value) {
+        for (keyword, value) in schema.as_object().unwrap() {
+            match keyword.as_str() {
+                "type" | "description" => assert!(value.is_string()),
+                "required" | "enum" => assert!(value.is_array()),
+                "items" => check(value),
+                "properties" => value.as_object().unwrap().values().for_each(check),
+                other => panic!("{other}"),
+            }
+        }
+    }
+    let folder = TempDir::new().unwrap();
+    for name in Registry::new().names() {
+        let tool = make(name, json!({}), &context(&folder));
+        let schema = tool.schema();
+        assert_eq!(schema.parameters["type"], "object");
+        check(&Value::Object(schema.parameters));
+        assert_eq!(schema.description, tool.definition().description);
+        assert!(schema.description.len() < 1000 && !schema.description.contains("  "), "{}", schema.description);
+    }
+}
+
+#[test]
+fn definitions_look_as_clients_expect() {
+    let folder = TempDir::new().unwrap();
+    let seen = |name| {
+        let mut definition = json!(make(name, json!({}), &context(&folder)).definition());
+        definition.as_object_mut().unwrap().remove("description");
+        definition
+    };
+    assert_eq!(
+        seen("terminal"),
+        json!({
+            "action_type": "TerminalAction", "observation_type": "TerminalObservation",
+            "annotations": {"title": "terminal", "readOnlyHint": false, "destructiveHint": true, "idempotentHint": false,
+                "openWorldHint": true},
+            "kind": "TerminalTool", "title": "terminal",
+        })
+    );
+    assert_eq!(seen("file_editor")["annotations"]["openWorldHint"], false);
+    assert_eq!(
+        seen("task_tracker")["annotations"],
+        json!({"readOnlyHint": false, "destructiveHint": false, "idempotentHint": true, "openWorldHint": false})
+    );
+}
