@@ -7,7 +7,7 @@ use longshore_agent::{
     Appended, Effect, Machine, World,
     mask::{Mask, StreamMask},
 };
-use longshore_llm::Delta;
+use longshore_llm::{Delta, Model};
 use longshore_protocol::{
     Message, Source, UtcTime, agent::SecretSource, conversation::ExecutionStatus, event::StreamingDeltaEvent,
     metrics::Call,
@@ -42,6 +42,7 @@ pub(crate) struct Actor {
     pub(crate) live: Arc<Live>,
     pub(crate) machine: Machine,
     pub(crate) toolbox: Arc<Toolbox>,
+    pub(crate) model: Option<Arc<dyn Model>>,
     pub(crate) jobs: Jobs,
     pub(crate) reports: mpsc::Receiver<Report>,
     pub(crate) mailbox: mpsc::Receiver<(Wish, Reply)>,
@@ -135,7 +136,9 @@ impl Actor {
     async fn stop(&mut self, reason: Closed, reply: Reply) {
         let is_busy = !self.machine.is_resting() || self.machine.status() == ExecutionStatus::Running;
         let result = if is_busy && reason == Closed::Stopping {
-            let effects = self.machine.interrupt(&mut self.shared.parts.clock.clone());
+            let world = &mut self.shared.parts.clock.clone();
+            let mut effects = self.machine.pause(world);
+            effects.extend(self.machine.interrupt(world));
             self.perform(effects.into()).await
         } else {
             Ok(())
@@ -321,8 +324,9 @@ impl Actor {
                 }
                 Effect::Abort => self.jobs.abort(),
                 Effect::Ask(question) => {
-                    let llm = &self.live.snapshot().definition.agent.llm;
-                    self.jobs.ask(self.shared.parts.models.resolve(llm), question, llm.stream);
+                    let streams = self.live.snapshot().definition.agent.llm.stream;
+                    let model = self.model();
+                    self.jobs.ask(model, question, streams);
                 }
                 other @ (Effect::Act(_) | Effect::Settled) => later.push(other),
             }
@@ -357,6 +361,15 @@ impl Actor {
             self.permit = None;
         }
         Ok(())
+    }
+
+    /// The model, made when it is first asked.
+    fn model(&mut self) -> Result<Arc<dyn Model>, longshore_llm::Error> {
+        if let Some(model) = &self.model {
+            return Ok(Arc::clone(model));
+        }
+        let model = self.shared.parts.models.resolve(&self.live.snapshot().definition.agent.llm)?;
+        Ok(Arc::clone(self.model.insert(model)))
     }
 
     fn publish(

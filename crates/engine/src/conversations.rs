@@ -10,7 +10,7 @@ use longshore_protocol::{
     confirmation::{ConfirmationPolicy, ConfirmationResponse, SecurityAnalyzer},
     conversation::{ExecutionStatus, SendMessage, UpdateConversation},
 };
-use longshore_store::{ConversationQuery, EventFilter, EventQuery, Owner, Page, StoredEvent};
+use longshore_store::{ConversationQuery, EventFilter, EventQuery, Owner, Page, Store, StoredEvent};
 use parking_lot::Mutex;
 use tokio::sync::{OnceCell, Semaphore, oneshot};
 use tokio_util::task::TaskTracker;
@@ -368,6 +368,11 @@ impl Engine {
         Ok(self.shared.parts.workspaces.open(owner, id, &row.definition.workspace).await?)
     }
 
+    /// Where everything durable is.
+    pub fn store(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.shared.parts.store)
+    }
+
     /// How many conversations are in memory.
     pub fn in_memory_count(&self) -> usize {
         self.shared.live.lock().len()
@@ -486,6 +491,7 @@ impl Engine {
             live: Arc::clone(&live),
             machine,
             toolbox,
+            model: None,
             jobs,
             reports,
             mailbox,

@@ -1,1 +1,43 @@
-//! The HTTP and WebSocket face.
+//! The HTTP and WebSocket face of Longshore.
+//!
+//! [`Server`] is made of handles to what does the work: a store, the workspaces, the commands. Others build their own
+//! server from it: with their own [`Authenticator`] and their own [`Workspaces`].
+//!
+//! ```text
+//! connection ─► front: request id, log, panics, host and origin, CORS
+//!                └─► router ─► /api/…      authentication ─► Principal ─► handler
+//!                           ├► /sockets/…  admission (query, header or first message) ─► Principal
+//!                           └► /health, /server_info, /docs, /openapi.json: open to all
+//! ```
+//!
+//! Invariants:
+//!
+//! * A handler below `/api` runs only for a [`Principal`], and only an [`Authenticator`] makes one. Nothing of a body is
+//!   read before that.
+//! * Nothing that a client sent in a secret-looking place comes back in an error.
+//! * The crate knows no SQL and no containers.
+
+#![expect(unused_qualifications, reason = "a macro of utoipa qualifies the types that it is given")]
+
+mod accept;
+mod activity;
+pub mod auth;
+mod error;
+mod extract;
+mod front;
+mod multipart;
+mod openapi;
+mod options;
+mod place;
+mod respond;
+mod routes;
+mod server;
+mod sockets;
+mod state;
+
+pub use activity::Activity;
+pub use auth::{Authenticator, Principal, StaticKeys};
+pub use error::ApiError;
+pub use options::{Cors, CorsError, Options};
+pub use place::{Place, SharedWorkspace, Workspaces};
+pub use server::Server;

@@ -10,7 +10,7 @@ use std::{
 #[non_exhaustive]
 pub enum Error {
     /// There is no such file, folder or program.
-    #[error("not found: {}", path.display())]
+    #[error("No such file or directory: {}", path.display())]
     NotFound {
         /// What was looked for.
         path: PathBuf,

@@ -30,8 +30,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How much output is published at once the first time; doubles each time, so that a flood makes few events.
 const FIRST_CHUNK: usize = 64 << 10;
 
-/// How much output is published at once at most.
-const LARGEST_CHUNK: usize = 1 << 20;
+/// How much output is published at once at most: many WebSocket clients take frames of 1 MiB at most.
+const LARGEST_CHUNK: usize = 512 << 10;
 
 const READ_SIZE: usize = 64 << 10;
 

@@ -1,0 +1,75 @@
+//! What happens to every request before a route is looked for.
+
+mod cors;
+mod host;
+mod request_id;
+
+use std::{any::Any, net::SocketAddr, panic::AssertUnwindSafe, time::Instant};
+
+use axum::{
+    extract::{ConnectInfo, Request, State},
+    http::{HeaderName, HeaderValue},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use futures::FutureExt;
+use tracing::Instrument;
+use uuid::Uuid;
+
+use crate::{ApiError, state::AppState};
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Gives the request an id, answers what must not reach a route, catches panics and logs what happened.
+pub(crate) async fn front(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let id = request_id::of(&request);
+    let method = request.method().clone();
+    let path = request.uri().clone();
+    let client = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|client| client.0);
+    let span = tracing::info_span!("request", request.id = id.to_str().unwrap_or_default());
+    let mut response = answer(&state, request, next).instrument(span.clone()).await;
+    response.headers_mut().insert(X_REQUEST_ID, id);
+    let _entered = span.enter();
+    let status = response.status().as_u16();
+    #[expect(clippy::cast_possible_truncation, reason = "a request does not take half a billion years")]
+    let duration_ms = started.elapsed().as_micros() as u64 as f64 / 1000.0;
+    // The query is left out: sockets are opened with the key in it.
+    macro_rules! log {
+        ($level:ident) => {
+            tracing::$level!(
+                http.method = method.as_str(),
+                http.path = path.path(),
+                http.status_code = status,
+                client.address = client.map(tracing::field::display),
+                duration_ms,
+                "request"
+            )
+        };
+    }
+    if matches!(path.path(), "/health" | "/alive" | "/ready") { log!(debug) } else { log!(info) }
+    response
+}
+
+async fn answer(state: &AppState, request: Request, next: Next) -> Response {
+    let origin = request.headers().get(axum::http::header::ORIGIN).cloned();
+    if let Some(preflight) = cors::preflight(&state.options().cors, &request) {
+        return preflight;
+    }
+    let mut response = match host::check(state, &request) {
+        Ok(()) => AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|panic| panicked(&*panic)),
+        Err(refusal) => refusal.into_response(),
+    };
+    cors::mark(&state.options().cors, origin.as_ref(), response.headers_mut());
+    response
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> Response {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let id = Uuid::new_v4().simple().to_string();
+    tracing::error!(panic = text.unwrap_or("unknown"), error.id = id, "a handler panicked");
+    ApiError::failed("The server has a mistake in it; the log tells more", id).into_response()
+}
+
+/// The id of the request that is being answered, as a header.
+pub(crate) type RequestId = HeaderValue;

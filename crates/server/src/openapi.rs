@@ -1,0 +1,90 @@
+//! The OpenAPI document: what the routes say of themselves, and what holds for all of them.
+
+use axum::body::Bytes;
+use longshore_protocol::error::{ErrorBody, ValidationError};
+use serde::Serialize;
+use utoipa::{
+    OpenApi, PartialSchema, ToSchema,
+    openapi::{
+        ContentBuilder, HttpMethod, Ref, RefOr, ResponseBuilder,
+        path::Operation,
+        security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
+    },
+};
+
+use crate::routes;
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Longshore",
+    description = "Runs software agents for many users. Speaks the protocol of the OpenHands agent server.",
+    version = "1.58.2"
+))]
+struct Document;
+
+/// Body of a 422 answer to a request whose fields are wrong.
+#[derive(Serialize, ToSchema)]
+#[schema(as = HTTPValidationError)]
+struct HttpValidationError {
+    /// What is wrong, field by field.
+    detail: Vec<ValidationError>,
+}
+
+/// The text of the document.
+pub(crate) fn text() -> Bytes {
+    let mut document = Document::openapi();
+    document.merge(routes::open().into_openapi());
+    document.merge(routes::api().into_openapi());
+    let components = document.components.get_or_insert_default();
+    for (name, schema) in [
+        ("ErrorBody", ErrorBody::schema()),
+        ("ValidationError", ValidationError::schema()),
+        ("HTTPValidationError", HttpValidationError::schema()),
+    ] {
+        components.schemas.insert(name.to_owned(), schema);
+    }
+    components.security_schemes.insert(
+        "APIKeyHeader".to_owned(),
+        SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new("X-Session-API-Key"))).into(),
+    );
+    components
+        .security_schemes
+        .insert("Bearer".to_owned(), SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)).into());
+    for (path, item) in &mut document.paths.paths {
+        let is_api = path.starts_with("/api/");
+        for method in [HttpMethod::Get, HttpMethod::Post, HttpMethod::Put, HttpMethod::Patch, HttpMethod::Delete] {
+            let operation = match method {
+                HttpMethod::Get => &mut item.get,
+                HttpMethod::Post => &mut item.post,
+                HttpMethod::Put => &mut item.put,
+                HttpMethod::Patch => &mut item.patch,
+                _ => &mut item.delete,
+            };
+            if let Some(operation) = operation {
+                complete(operation, is_api);
+            }
+        }
+    }
+    document.to_json().unwrap_or_default().into()
+}
+
+/// Adds what every operation has: keys, and the errors that come before the handler.
+fn complete(operation: &mut Operation, is_api: bool) {
+    if is_api {
+        operation.security.get_or_insert_default().extend([
+            SecurityRequirement::new::<_, _, String>("APIKeyHeader", []),
+            SecurityRequirement::new::<_, _, String>("Bearer", []),
+        ]);
+        add_error(operation, "401", "No key, or one that nobody has.", "ErrorBody");
+    }
+    let has_input = operation.request_body.is_some() || operation.parameters.as_ref().is_some_and(|all| !all.is_empty());
+    if has_input {
+        add_error(operation, "422", "Something is wrong with what was sent.", "HTTPValidationError");
+    }
+}
+
+fn add_error(operation: &mut Operation, status: &str, description: &str, schema: &str) {
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
+    let response = ResponseBuilder::new().description(description).content("application/json", content).build();
+    operation.responses.responses.entry(status.to_owned()).or_insert(RefOr::T(response));
+}

@@ -1,0 +1,127 @@
+//! Where a request acts.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use axum::{extract::FromRequestParts, http::request::Parts};
+use longshore_engine::bash::Scope;
+use longshore_workspace::Workspace;
+
+use crate::{ApiError, Principal, state::AppState};
+
+/// Gives each principal the workspace that the routes outside any conversation act in.
+#[async_trait]
+pub trait Workspaces: std::fmt::Debug + Send + Sync {
+    /// The workspace of `principal`.
+    ///
+    /// # Errors
+    /// Those of [`longshore_workspace`].
+    async fn workspace(&self, principal: &Principal) -> Result<Arc<dyn Workspace>, longshore_workspace::Error>;
+}
+
+/// One workspace for everybody.
+#[derive(Debug, Clone)]
+pub struct SharedWorkspace(pub Arc<dyn Workspace>);
+
+#[async_trait]
+impl Workspaces for SharedWorkspace {
+    async fn workspace(&self, _principal: &Principal) -> Result<Arc<dyn Workspace>, longshore_workspace::Error> {
+        Ok(Arc::clone(&self.0))
+    }
+}
+
+/// Where a request acts: a workspace, whose commands are meant, and how far paths may reach.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// The workspace.
+    pub workspace: Arc<dyn Workspace>,
+    /// Whose commands.
+    pub scope: Scope,
+    /// Whether paths must be inside the workspace's folder, as they must be below a conversation.
+    pub is_confined: bool,
+}
+
+impl Place {
+    /// A path that the client named, or why it may not: it must be absolute, and inside the folder if the place is
+    /// confined.
+    pub(crate) async fn path(&self, path: PathBuf) -> Result<PathBuf, ApiError> {
+        if self.is_confined {
+            return self.inside(path, "path must be inside the conversation workspace").await;
+        }
+        if !path.is_absolute() {
+            return Err(ApiError::bad_request("Path must be absolute"));
+        }
+        Ok(path)
+    }
+
+    /// The folder that a command starts in.
+    pub(crate) async fn folder(&self, folder: Option<String>) -> Result<Option<String>, ApiError> {
+        match folder {
+            None if self.is_confined => Ok(self.workspace.working_dir().to_str().map(str::to_owned)),
+            Some(folder) if self.is_confined => {
+                self.inside(folder.clone().into(), "cwd must be inside the conversation workspace").await?;
+                Ok(Some(folder))
+            }
+            folder => Ok(folder),
+        }
+    }
+
+    /// The path itself if it is absolute and leads to a place in the workspace's folder, symbolic links followed.
+    async fn inside(&self, path: PathBuf, refusal: &str) -> Result<PathBuf, ApiError> {
+        let refuse = || ApiError::unprocessable(refusal);
+        if !path.is_absolute() {
+            return Err(refuse());
+        }
+        let root = self.workspace.canonicalize(self.workspace.working_dir()).await.map_err(|_| refuse())?;
+        let real = real_path(&*self.workspace, &path).await.ok_or_else(refuse)?;
+        if real.starts_with(root) { Ok(real) } else { Err(refuse()) }
+    }
+}
+
+/// The real path of what exists of `path`, with the rest appended. None for a rest with `..`, whose meaning is unknown.
+async fn real_path(workspace: &dyn Workspace, path: &Path) -> Option<PathBuf> {
+    let mut existing = path;
+    let mut missing = Vec::new();
+    loop {
+        match workspace.canonicalize(existing).await {
+            Ok(real) => return Some(missing.into_iter().rev().fold(real, |path, name| path.join(name))),
+            Err(longshore_workspace::Error::NotFound { .. } | longshore_workspace::Error::NotADirectory { .. }) => {
+                // A dangling symbolic link has no real path, but its name exists: it would be followed on writing.
+                if is_listed(workspace, existing).await {
+                    return None;
+                }
+                missing.push(existing.file_name()?);
+                existing = existing.parent()?;
+            }
+            Err(_) => return None,
+        }
+    }
+}
+
+async fn is_listed(workspace: &dyn Workspace, path: &Path) -> bool {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return false };
+    workspace.list(folder).await.is_ok_and(|entries| entries.iter().any(|entry| entry.name == name))
+}
+
+/// The place of the routes outside any conversation.
+impl FromRequestParts<AppState> for Place {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Self::Rejection> {
+        let principal = Principal::from_request_parts(parts, state).await?;
+        Self::of(&principal, state).await
+    }
+}
+
+impl Place {
+    /// The place of the routes outside any conversation.
+    pub(crate) async fn of(principal: &Principal, state: &AppState) -> Result<Self, ApiError> {
+        let workspace = state.workspaces().workspace(principal).await;
+        let workspace = workspace.map_err(|error| ApiError::internal("The workspace cannot be reached", &error))?;
+        let scope = Scope { owner: principal.user().clone(), conversation: None };
+        Ok(Self { workspace, scope, is_confined: false })
+    }
+}

@@ -1,0 +1,26 @@
+//! `/api/bash`: commands (contract: server §6.1).
+
+pub(crate) mod commands;
+pub(crate) mod events;
+
+use longshore_engine::bash::Error;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::{ApiError, state::AppState};
+
+pub(super) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::default().merge(commands::router()).merge(events::router())
+}
+
+impl From<Error> for ApiError {
+    fn from(error: Error) -> Self {
+        use axum::http::StatusCode;
+        match error {
+            Error::TooManyCommands(_) | Error::TooManyWatchers => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, error.to_string())
+            }
+            Error::Closing => Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+            Error::Store(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! A server made of its parts.
+
+use std::{fmt, future::Future, io, sync::Arc};
+
+use axum::{Router, body::Bytes, middleware::from_fn_with_state};
+use longshore_engine::{
+    Engine,
+    bash::{BashService, Limits},
+};
+use tokio::net::TcpListener;
+
+use crate::{
+    Activity, ApiError, Authenticator, Options, Workspaces, accept, auth::require_principal, front::front, openapi, routes,
+    sockets, state::AppState,
+};
+
+/// A server made of its parts.
+///
+/// [`Server::serve`] runs it on a listener. [`Server::router`] gives its routes to those who run them in their own way;
+/// they call [`Server::recover`] before and [`Server::close`] after.
+#[derive(Clone)]
+pub struct Server {
+    state: AppState,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// A server of the conversations of `engine`, which lets in whom `authenticator` knows, and outside of conversations
+    /// acts in the workspaces that `workspaces` gives.
+    pub fn new(
+        options: Options,
+        authenticator: Arc<dyn Authenticator>,
+        workspaces: Arc<dyn Workspaces>,
+        engine: Engine,
+    ) -> Self {
+        let bash = BashService::new(engine.store(), Limits::default());
+        Self { state: AppState::new(options, authenticator, workspaces, engine, bash) }
+    }
+
+    /// The routes.
+    pub fn router(&self) -> Router {
+        let state = self.state.clone();
+        let api = Router::from(routes::api()).route_layer(from_fn_with_state(state.clone(), require_principal));
+        Router::from(routes::open())
+            .merge(api)
+            .merge(routes::pages())
+            .merge(sockets::router())
+            .fallback(async || ApiError::not_found("Not Found"))
+            .method_not_allowed_fallback(async || {
+                ApiError::new(axum::http::StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
+            })
+            .layer(from_fn_with_state(state.clone(), front))
+            .with_state(state)
+    }
+
+    /// Serves until `shutdown` is ready, then closes sockets with 1012, ends commands and returns within two seconds.
+    ///
+    /// # Errors
+    /// What the system says about the listener, and if the store cannot be read.
+    pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send) -> io::Result<()> {
+        self.state.set_bound(listener.local_addr()?);
+        self.recover().await?;
+        accept::serve(&self, listener, shutdown).await;
+        Ok(())
+    }
+
+    /// Settles what the last server left open.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn recover(&self) -> io::Result<()> {
+        self.state.bash().recover().await.map_err(io::Error::other)?;
+        self.state.engine().recover().await.map_err(io::Error::other)
+    }
+
+    /// Ends sockets, commands and runs.
+    pub async fn close(&self) {
+        self.state.closing().cancel();
+        tokio::join!(self.state.bash().close(), self.state.engine().shutdown());
+    }
+
+    /// When somebody last used the server.
+    pub fn activity(&self) -> &Activity {
+        self.state.activity()
+    }
+
+    /// The OpenAPI document of the routes.
+    pub fn openapi() -> Bytes {
+        openapi::text()
+    }
+
+    pub(crate) fn state(&self) -> &AppState {
+        &self.state
+    }
+}

@@ -1,0 +1,130 @@
+//! An open socket: keeps it alive, notices when the other end is gone, and ends when the server does.
+
+use std::time::Duration;
+
+use axum::{
+    body::Bytes,
+    extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade},
+};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::state::AppState;
+
+/// How often the other end is asked whether it is there, and how long it may take to say so.
+const HEARTBEAT: Duration = Duration::from_secs(20);
+
+/// How long one message may take to leave.
+const SEND_PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long a goodbye may take.
+const CLOSE_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Bytes that an incoming message may have.
+const LARGEST_MESSAGE: usize = 16 << 20;
+
+/// Why a socket is closed. Clients stop for good on 4001 and 4004, and come back after anything else.
+pub(crate) mod close {
+    /// The server stops.
+    pub(crate) const RESTART: u16 = 1012;
+    /// The client is too slow, or there are too many.
+    pub(crate) const TRY_LATER: u16 = 1013;
+    /// There is no such conversation.
+    pub(crate) const NOT_FOUND: u16 = 4004;
+    /// There is no good key.
+    pub(crate) const UNAUTHENTICATED: u16 = 4001;
+}
+
+/// Limits of a socket, to be set before it opens.
+pub(crate) fn limited(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
+    upgrade.max_message_size(LARGEST_MESSAGE).max_frame_size(LARGEST_MESSAGE).write_buffer_size(0)
+}
+
+/// An open socket.
+pub(crate) struct Connection {
+    socket: WebSocket,
+    heartbeat: Interval,
+    heard: Instant,
+    closing: CancellationToken,
+}
+
+/// The other end is gone, or too slow to be there.
+#[derive(Debug)]
+pub(crate) struct Gone;
+
+impl Connection {
+    pub(crate) fn new(socket: WebSocket, state: &AppState) -> Self {
+        let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { socket, heartbeat, heard: Instant::now(), closing: state.closing().clone() }
+    }
+
+    /// The next text. None once the connection has ended, because of the client or because the server stops. Nothing is
+    /// lost if the call is cancelled.
+    pub(crate) async fn receive(&mut self) -> Option<Utf8Bytes> {
+        loop {
+            tokio::select! {
+                message = self.socket.recv() => {
+                    self.heard = Instant::now();
+                    match message? {
+                        Ok(Message::Text(text)) => return Some(text),
+                        Ok(Message::Binary(bytes)) => match Utf8Bytes::try_from(bytes) {
+                            Ok(text) => return Some(text),
+                            Err(_) => return Some(Utf8Bytes::default()),
+                        },
+                        Ok(Message::Ping(_) | Message::Pong(_)) => {}
+                        Ok(Message::Close(_)) | Err(_) => return None,
+                    }
+                }
+                now = self.heartbeat.tick() => {
+                    let is_silent = now.duration_since(self.heard) >= HEARTBEAT * 2;
+                    if is_silent || self.deliver(Message::Ping(Bytes::new())).await.is_err() {
+                        return None;
+                    }
+                }
+                () = self.closing.cancelled() => {
+                    self.close(close::RESTART, "The server is stopping").await;
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Sends a JSON text.
+    ///
+    /// # Errors
+    /// [`Gone`] if the other end does not read, or if the server stops.
+    pub(crate) async fn send(&mut self, json: Bytes) -> Result<(), Gone> {
+        let text = Utf8Bytes::try_from(json).map_err(|_| Gone)?;
+        self.deliver(Message::Text(text)).await
+    }
+
+    /// Says goodbye. Whatever the other end does, the connection is over.
+    pub(crate) async fn close(&mut self, code: u16, reason: &'static str) {
+        let goodbye = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
+        let _ = timeout(CLOSE_PATIENCE, async {
+            self.socket.send(goodbye).await?;
+            // The other end answers with its own goodbye; until then a closed connection could eat ours.
+            while let Some(Ok(message)) = self.socket.recv().await {
+                if matches!(message, Message::Close(_)) {
+                    break;
+                }
+            }
+            Ok::<_, axum::Error>(())
+        })
+        .await;
+    }
+
+    async fn deliver(&mut self, message: Message) -> Result<(), Gone> {
+        tokio::select! {
+            sent = timeout(SEND_PATIENCE, self.socket.send(message)) => match sent {
+                Ok(Ok(())) => Ok(()),
+                _ => Err(Gone),
+            },
+            () = self.closing.cancelled() => {
+                self.close(close::RESTART, "The server is stopping").await;
+                Err(Gone)
+            }
+        }
+    }
+}

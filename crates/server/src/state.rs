@@ -1,0 +1,100 @@
+//! What handlers share.
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+};
+
+use axum::body::Bytes;
+use longshore_engine::{Engine, bash::BashService};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Activity, Authenticator, Options, Workspaces};
+
+/// What handlers share: handles only, so that a clone is cheap.
+#[derive(Clone)]
+pub(crate) struct AppState(Arc<Inner>);
+
+struct Inner {
+    options: Options,
+    authenticator: Arc<dyn Authenticator>,
+    workspaces: Arc<dyn Workspaces>,
+    engine: Engine,
+    bash: BashService,
+    activity: Activity,
+    bound: OnceLock<SocketAddr>,
+    openapi: OnceLock<Bytes>,
+    closing: CancellationToken,
+}
+
+impl fmt::Debug for AppState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AppState").finish_non_exhaustive()
+    }
+}
+
+impl AppState {
+    pub(crate) fn new(
+        options: Options,
+        authenticator: Arc<dyn Authenticator>,
+        workspaces: Arc<dyn Workspaces>,
+        engine: Engine,
+        bash: BashService,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            options,
+            authenticator,
+            workspaces,
+            engine,
+            bash,
+            activity: Activity::start(),
+            bound: OnceLock::new(),
+            openapi: OnceLock::new(),
+            closing: CancellationToken::new(),
+        }))
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.0.options
+    }
+
+    pub(crate) fn authenticator(&self) -> &dyn Authenticator {
+        &*self.0.authenticator
+    }
+
+    pub(crate) fn workspaces(&self) -> &dyn Workspaces {
+        &*self.0.workspaces
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.0.engine
+    }
+
+    pub(crate) fn bash(&self) -> &BashService {
+        &self.0.bash
+    }
+
+    pub(crate) fn activity(&self) -> &Activity {
+        &self.0.activity
+    }
+
+    /// The address that the server listens on, once it does.
+    pub(crate) fn bound(&self) -> Option<SocketAddr> {
+        self.0.bound.get().copied()
+    }
+
+    pub(crate) fn set_bound(&self, address: SocketAddr) {
+        let _ = self.0.bound.set(address);
+    }
+
+    /// The text of `/openapi.json`, made when it is first asked for.
+    pub(crate) fn openapi(&self) -> Bytes {
+        self.0.openapi.get_or_init(crate::openapi::text).clone()
+    }
+
+    /// Fires when the server stops: long answers and sockets end then.
+    pub(crate) fn closing(&self) -> &CancellationToken {
+        &self.0.closing
+    }
+}

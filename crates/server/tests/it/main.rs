@@ -1,0 +1,13 @@
+//! The server through its own port.
+
+mod auth;
+mod bash;
+mod bash_socket;
+mod cors;
+mod errors;
+mod files;
+mod git;
+mod info;
+mod recordings;
+mod server;
+mod shutdown;

@@ -1,0 +1,237 @@
+//! A server on a port of its own, with a store and a folder of its own.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use longshore_engine::{Clock, Engine, Parts};
+use longshore_llm::{Models, ModelsOptions};
+use longshore_protocol::{ConversationId, Secret, conversation::LocalWorkspace};
+use longshore_server::{Options, Server, SharedWorkspace, auth::StaticKeys};
+use longshore_store::{Keys, Owner, Sqlite, Store};
+use longshore_tools::Registry;
+use longshore_workspace::{Local, LocalOptions, Workspace};
+use reqwest::{Client, Method, RequestBuilder, StatusCode};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream,
+    tungstenite::{self, Message, client::IntoClientRequest},
+};
+
+/// The longest a test waits for something that must happen.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Every conversation works in the server's folder.
+#[derive(Debug)]
+struct OnePlace(Arc<dyn Workspace>);
+
+#[async_trait]
+impl longshore_engine::Workspaces for OnePlace {
+    async fn open(
+        &self,
+        _owner: &Owner,
+        _conversation: ConversationId,
+        _workspace: &LocalWorkspace,
+    ) -> Result<Arc<dyn Workspace>, longshore_workspace::Error> {
+        Ok(Arc::clone(&self.0))
+    }
+}
+
+pub(crate) struct TestServer {
+    pub(crate) address: SocketAddr,
+    pub(crate) client: Client,
+    pub(crate) folder: PathBuf,
+    store: Arc<Sqlite>,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<std::io::Result<()>>,
+    directory: Arc<TempDir>,
+}
+
+impl TestServer {
+    /// A server that asks for no key.
+    pub(crate) async fn start() -> Self {
+        Self::with(Options::default(), &[]).await
+    }
+
+    /// A server with these options and keys.
+    pub(crate) async fn with(options: Options, keys: &[&str]) -> Self {
+        Self::within(Arc::new(TempDir::new().unwrap()), options, keys).await
+    }
+
+    async fn within(directory: Arc<TempDir>, options: Options, keys: &[&str]) -> Self {
+        let folder = directory.path().canonicalize().unwrap().join("work");
+        std::fs::create_dir_all(&folder).unwrap();
+        let keys = keys.iter().map(|key| Secret::new(*key));
+        let store = Sqlite::open(&directory.path().join("store.db"), Keys::new(&Secret::new("test"), &[])).unwrap();
+        let store = Arc::new(store);
+        let workspace: Arc<dyn Workspace> = Arc::new(Local::new(LocalOptions::new(&folder)).unwrap());
+        let parts = Parts {
+            store: Arc::clone(&store) as Arc<dyn Store>,
+            models: Models::new(ModelsOptions::default()),
+            tools: Registry::new(),
+            workspaces: Arc::new(OnePlace(Arc::clone(&workspace))),
+            http: Client::new(),
+            clock: Clock::system(),
+        };
+        let engine = longshore_engine::Options {
+            conversations_dir: directory.path().join("conversations"),
+            max_concurrent_runs: 10,
+            idle_ttl: Duration::from_secs(60),
+        };
+        let server = Server::new(
+            options,
+            Arc::new(StaticKeys::new(keys)),
+            Arc::new(SharedWorkspace(workspace)),
+            Engine::new(parts, engine),
+        );
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(server.serve(listener, async {
+            let _ = stopped.await;
+        }));
+        let client = Client::builder().no_proxy().timeout(PATIENCE * 3).build().unwrap();
+        Self { address, client, folder, store, stop: Some(stop), task, directory }
+    }
+
+    /// Stops the server and returns when it has stopped.
+    pub(crate) async fn stop(mut self) -> Arc<TempDir> {
+        let _ = self.stop.take().unwrap().send(());
+        tokio::time::timeout(PATIENCE, self.task).await.unwrap().unwrap().unwrap();
+        self.store.close().await;
+        self.directory
+    }
+
+    /// Another server over the store and the folder of one that has stopped.
+    pub(crate) async fn again(directory: Arc<TempDir>) -> Self {
+        Self::within(directory, Options::default(), &[]).await
+    }
+
+    /// Ends the server without giving it a chance to tidy up.
+    pub(crate) async fn crash(self) -> Arc<TempDir> {
+        self.task.abort();
+        let _ = self.task.await;
+        self.store.close().await;
+        self.directory
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, self.url(path))
+    }
+
+    pub(crate) fn get(&self, path: &str) -> RequestBuilder {
+        self.request(Method::GET, path)
+    }
+
+    pub(crate) fn post(&self, path: &str) -> RequestBuilder {
+        self.request(Method::POST, path)
+    }
+
+    /// A path below the server's folder, as text.
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.folder.join(name).to_str().unwrap().to_owned()
+    }
+
+    pub(crate) async fn socket(&self, path: &str) -> Socket {
+        self.try_socket(path, &[]).await.unwrap()
+    }
+
+    pub(crate) async fn try_socket(
+        &self,
+        path: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Socket, tungstenite::Error> {
+        let mut request = format!("ws://{}{path}", self.address).into_client_request()?;
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().unwrap());
+        }
+        Ok(Socket(tokio_tungstenite::connect_async(request).await?.0))
+    }
+}
+
+/// Sends a request and returns status and body: JSON if it is, else text.
+pub(crate) async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
+    let response = request.send().await.unwrap();
+    let status = response.status();
+    let text = response.text().await.unwrap();
+    (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+}
+
+/// Asks until the answer is there.
+pub(crate) async fn until<T, F: Future<Output = Option<T>>>(mut ask: impl FnMut() -> F) -> T {
+    tokio::time::timeout(PATIENCE, async {
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .expect("what must happen did not happen in time")
+}
+
+/// Whether a process whose command line has this text is there.
+pub(crate) fn is_running(text: &str) -> bool {
+    let Ok(processes) = std::fs::read_dir("/proc") else { return false };
+    let own = std::process::id().to_string();
+    processes.flatten().any(|process| {
+        let path: &Path = &process.path();
+        process.file_name().to_str() != Some(&own)
+            && std::fs::read(path.join("cmdline"))
+                .is_ok_and(|line| String::from_utf8_lossy(&line).replace('\0', " ").contains(text))
+    })
+}
+
+pub(crate) struct Socket(WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>);
+
+/// What a socket says.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Said {
+    Json(Value),
+    Closed(u16),
+}
+
+impl Said {
+    pub(crate) fn json(self) -> Value {
+        match self {
+            Self::Json(value) => value,
+            Self::Closed(code) => panic!("closed with {code}"),
+        }
+    }
+}
+
+impl Socket {
+    pub(crate) async fn send(&mut self, text: &str) {
+        use futures::SinkExt;
+        self.0.send(Message::text(text)).await.unwrap();
+    }
+
+    pub(crate) async fn next(&mut self) -> Said {
+        use futures::StreamExt;
+        tokio::time::timeout(PATIENCE, async {
+            loop {
+                match self.0.next().await {
+                    Some(Ok(Message::Text(text))) => return Said::Json(serde_json::from_str(&text).unwrap()),
+                    Some(Ok(Message::Close(frame))) => {
+                        return Said::Closed(frame.map_or(1005, |frame| u16::from(frame.code)));
+                    }
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => return Said::Closed(1006),
+                }
+            }
+        })
+        .await
+        .expect("the socket says nothing")
+    }
+}
