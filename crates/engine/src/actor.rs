@@ -36,6 +36,9 @@ const SHORT_RUN: Duration = Duration::from_secs(1);
 /// After this time the state is shown to such a client once more.
 const REMINDER: Duration = Duration::from_millis(400);
 
+/// How often a conversation that cannot leave memory yet looks again.
+const LEAVE_RETRY: Duration = Duration::from_secs(1);
+
 /// The task that owns a conversation: its machine, its jobs and its end of the log.
 pub(crate) struct Actor {
     pub(crate) shared: Arc<Shared>,
@@ -93,11 +96,11 @@ impl Actor {
 
     async fn work(&mut self) -> Closed {
         let ttl = self.shared.options.idle_ttl;
-        let mut idle_since = Instant::now();
+        let mut leave_at = Instant::now() + ttl;
         loop {
-            let outcome = tokio::select! {
+            let is_sound = tokio::select! {
                 Some((wish, reply)) = self.mailbox.recv() => {
-                    idle_since = Instant::now();
+                    leave_at = Instant::now() + ttl;
                     if let Wish::Stop(reason) = wish {
                         self.stop(reason, reply).await;
                         return reason;
@@ -105,21 +108,19 @@ impl Actor {
                     self.grant(wish, reply).await
                 }
                 Some(report) = self.reports.recv() => {
-                    idle_since = Instant::now();
+                    leave_at = Instant::now() + ttl;
                     self.take(report).await
                 }
-                () = tokio::time::sleep_until(idle_since + ttl) => {
+                () = tokio::time::sleep_until(leave_at) => {
                     if self.can_leave() {
                         return Closed::Failed;
                     }
-                    idle_since = Instant::now() - ttl + Duration::from_secs(1).min(ttl);
-                    Ok(())
+                    leave_at = Instant::now() + LEAVE_RETRY.min(ttl);
+                    true
                 }
             };
-            if let Err(error) = outcome {
+            if !is_sound {
                 // What the machine believes and what is stored may differ now, so the stored log is read again.
-                let error: &dyn std::error::Error = &error;
-                tracing::error!(conversation.id = %self.live.id, error, "a conversation stopped: it could not be stored");
                 return Closed::Failed;
             }
         }
@@ -147,29 +148,23 @@ impl Actor {
         let _ = reply.send(result);
     }
 
-    /// Does what somebody wants and tells them. The error is one that the conversation does not survive.
-    async fn grant(&mut self, wish: Wish, reply: Reply) -> Result<(), Error> {
-        let (work, refusal) = match self.decide(wish) {
-            Ok((work, refusal)) => (work, refusal),
-            Err(error) => {
-                let _ = reply.send(Err(error));
-                return Ok(());
-            }
+    /// Does what somebody wants and tells them. False if the conversation does not survive it.
+    async fn grant(&mut self, wish: Wish, reply: Reply) -> bool {
+        let result = match self.decide(wish) {
+            Ok((work, refusal)) => self.perform(work).await.and(refusal.map_or(Ok(()), Err)),
+            Err(error) => Err(error),
         };
-        match self.perform(work).await {
-            Ok(()) => {
-                let _ = reply.send(refusal.map_or(Ok(()), Err));
-                Ok(())
-            }
-            Err(Error::Store(error)) => {
-                let _ = reply.send(Err(Error::Stopping));
-                Err(Error::Store(error))
-            }
-            Err(error) => {
-                let _ = reply.send(Err(error));
-                Ok(())
-            }
-        }
+        let is_sound = self.survives(&result);
+        let _ = reply.send(result);
+        is_sound
+    }
+
+    /// Whether the conversation can go on after this: not if something could not be stored.
+    fn survives(&self, result: &Result<(), Error>) -> bool {
+        let Err(error @ Error::Store(_)) = result else { return true };
+        let error: &dyn std::error::Error = error;
+        tracing::error!(conversation.id = %self.live.id, error, "a conversation stopped: it could not be stored");
+        false
     }
 
     /// What a wish means, and what of it cannot be granted although the rest is.
@@ -247,18 +242,19 @@ impl Actor {
         self.machine.set_mask(Mask::new(values));
     }
 
-    async fn take(&mut self, report: Report) -> Result<(), Error> {
+    /// Takes in what came of a job. False if the conversation does not survive it.
+    async fn take(&mut self, report: Report) -> bool {
         let mut clock = self.shared.parts.clock.clone();
         let work = match report {
             Report::Delta { generation, delta } => {
                 if self.jobs.is_current(generation) {
                     self.show_delta(delta);
                 }
-                return Ok(());
+                return true;
             }
             Report::Answered { generation, answer } => {
                 if !self.jobs.is_current(generation) {
-                    return Ok(());
+                    return true;
                 }
                 self.end_stream();
                 let calls = answer.iter().map(|answer| answer.call.clone()).collect();
@@ -268,7 +264,7 @@ impl Actor {
                 if self.machine.status() != ExecutionStatus::Running {
                     self.show_state();
                 }
-                return Ok(());
+                return true;
             }
             Report::Acted { action_id, result, learned } => {
                 if learned.iter().any(|value| !self.learned.contains(value)) {
@@ -278,7 +274,8 @@ impl Actor {
                 self.machine.acted(&mut clock, &action_id, result).into()
             }
         };
-        self.perform(work).await
+        let result = self.perform(work).await;
+        self.survives(&result)
     }
 
     fn show_delta(&mut self, delta: Delta) {

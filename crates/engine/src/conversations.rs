@@ -380,11 +380,12 @@ impl Engine {
 
     /// Stops all conversations: what runs is broken off, stored and paused. Takes less than two seconds.
     pub async fn shutdown(&self) {
+        // From here on nothing is loaded any more.
+        self.shared.tracker.close();
         let all: Vec<_> = self.shared.live.lock().values().filter_map(|slot| slot.get().cloned()).collect();
         let stops = all.iter().map(|live| self.stop(live, Closed::Stopping));
         let stop_all = async {
             futures::future::join_all(stops).await;
-            self.shared.tracker.close();
             self.shared.tracker.wait().await;
         };
         if tokio::time::timeout(STOP_TIMEOUT, stop_all).await.is_err() {

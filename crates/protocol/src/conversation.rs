@@ -11,6 +11,7 @@ use crate::{
     id::ConversationId,
     message::{Content, Message, Role},
     metrics::{Metrics, MetricsSnapshot, Stats},
+    secret::Opaque,
     time::UtcTime,
     tool::ClientToolSpec,
 };
@@ -153,13 +154,13 @@ pub struct StartConversation {
     pub client_tools: Vec<ClientToolSpec>,
     /// Sub-agents; kept for the client.
     #[serde(default)]
-    pub agent_definitions: Vec<Value>,
+    pub agent_definitions: Vec<Opaque>,
     /// Plugins; kept for the client.
     #[serde(default)]
-    pub plugins: Option<Vec<Value>>,
+    pub plugins: Option<Vec<Opaque>>,
     /// Hooks; kept for the client.
     #[serde(default)]
-    pub hook_config: Option<Value>,
+    pub hook_config: Option<Opaque>,
     /// Labels: keys of small letters and digits, values of at most 256 characters.
     #[serde(default)]
     pub tags: IndexMap<String, String>,
@@ -206,11 +207,11 @@ pub struct Definition {
     /// Python modules of tools, as the client sent them.
     pub tool_module_qualnames: IndexMap<String, String>,
     /// Sub-agents; kept for the client.
-    pub agent_definitions: Vec<Value>,
+    pub agent_definitions: Vec<Opaque>,
     /// Plugins; kept for the client.
-    pub plugins: Option<Vec<Value>>,
+    pub plugins: Option<Vec<Opaque>>,
     /// Hooks; kept for the client.
-    pub hook_config: Option<Value>,
+    pub hook_config: Option<Opaque>,
     /// The user on whose behalf the client works.
     pub user_id: Option<String>,
     /// Whether to find a title by itself.
@@ -299,7 +300,7 @@ pub struct ConversationState {
     pub agent_state: Map<String, Value>,
     /// Hooks; kept for the client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hook_config: Option<Value>,
+    pub hook_config: Option<Opaque>,
 }
 
 /// A conversation as REST answers give it. Null fields are written.
@@ -344,7 +345,7 @@ pub struct ConversationInfo {
     pub agent_state: Map<String, Value>,
     /// Hooks; kept for the client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hook_config: Option<Value>,
+    pub hook_config: Option<Opaque>,
     /// Its title.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,

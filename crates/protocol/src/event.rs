@@ -437,6 +437,7 @@ impl utoipa::PartialSchema for Event {
 
 impl ToSchema for Event {
     fn schemas(schemas: &mut Vec<(String, utoipa::openapi::RefOr<utoipa::openapi::schema::Schema>)>) {
+        schemas.push(("EventTime".to_owned(), <EventTime as utoipa::PartialSchema>::schema()));
         schemas.push(("Source".to_owned(), <Source as utoipa::PartialSchema>::schema()));
         EventBody::schemas(schemas);
     }

@@ -1,6 +1,6 @@
 //! Tools as agents name them, as models see them and as clients see them (contract: agent §5.1).
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::SerializeStruct};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
@@ -53,28 +53,55 @@ impl Default for ToolAnnotations {
 }
 
 /// A tool as a `SystemPromptEvent` lists it. `kind` and the type names are class names of the official packages.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
 pub struct ToolDefinition {
     /// What the tool does, for the model.
     pub description: String,
     /// The class of its actions.
     pub action_type: String,
     /// The class of its observations.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub observation_type: Option<String>,
     /// Hints for a client.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub annotations: Option<ToolAnnotations>,
     /// The name of a tool that the client runs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub client_tool_name: Option<String>,
     /// The arguments of a tool that the client runs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub input_schema: Option<Map<String, Value>>,
     /// The class of the tool.
     pub kind: String,
     /// The name that the model calls.
     pub title: String,
+}
+
+impl Serialize for ToolDefinition {
+    /// Where null fields are written, every tool has `annotations` and `meta`, but only client tools have their own two.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_struct("ToolDefinition", 9)?;
+        object.serialize_field("description", &self.description)?;
+        object.serialize_field("action_type", &self.action_type)?;
+        match &self.observation_type {
+            Some(class) => object.serialize_field("observation_type", class)?,
+            None => object.skip_field("observation_type")?,
+        }
+        match &self.annotations {
+            Some(annotations) => object.serialize_field("annotations", annotations)?,
+            None => object.skip_field("annotations")?,
+        }
+        object.skip_field("meta")?;
+        if let Some(name) = &self.client_tool_name {
+            object.serialize_field("client_tool_name", name)?;
+        }
+        if let Some(schema) = &self.input_schema {
+            object.serialize_field("input_schema", schema)?;
+        }
+        object.serialize_field("kind", &self.kind)?;
+        object.serialize_field("title", &self.title)?;
+        object.end()
+    }
 }
 
 /// A tool as a model sees it.

@@ -1,6 +1,6 @@
 //! One command, from its start to its last output.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use longshore_protocol::bash::{BashCommand, BashOutput};
 use longshore_workspace::{Command, ExitStatus, Process, Signal, Workspace};
@@ -19,7 +19,7 @@ const TERMINATION_GRACE: Duration = Duration::from_secs(1);
 const DRAIN_GRACE: Duration = Duration::from_millis(300);
 
 /// The longest time limit that is told from none.
-const LONGEST: Duration = Duration::from_secs(60 * 60 * 24 * 365);
+const LONGEST: Duration = Duration::from_hours(24 * 365);
 
 /// How long output waits for more before it is published the first time. A command that ends sooner has one output.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -54,7 +54,7 @@ pub(super) async fn run(
     let exit_code = match spawned {
         Ok(process) => attend(place, &mut outputs, process, limit).await?,
         Err(error) => {
-            outputs.stderr.text.push_str(&format!("The command could not be started: {error}"));
+            let _ = write!(outputs.stderr.text, "The command could not be started: {error}");
             -1
         }
     };
@@ -191,7 +191,7 @@ impl<'a> Outputs<'a> {
             if kept < bytes.len() {
                 stream.decoder.finish(&mut stream.text);
                 let limit = place.service.limits.output;
-                stream.text.push_str(&format!("\n[The output is longer than {limit} bytes; the rest is not kept.]\n"));
+                let _ = write!(stream.text, "\n[The output is longer than {limit} bytes; the rest is not kept.]\n");
                 *room = None;
             }
         }

@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn the_lines_around_a_change_are_named() {
-        let text: String = (1..=20).map(|line| format!("line {line}.\n")).collect();
+        let text = (1..=20).map(|line| format!("line {line}.\n")).collect::<Vec<_>>().concat();
         let edited = replace(&text, "\n", "line 10.\n", "a\nb\nc\n").unwrap();
         assert_eq!((edited.first, edited.last), (6, 17));
         let edited = insert(&text, "\n", 10, "a\nb").unwrap();

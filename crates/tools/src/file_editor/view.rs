@@ -1,6 +1,6 @@
 //! Showing files and folders.
 
-use std::{ffi::OsStr, path::Path};
+use std::{ffi::OsStr, fmt::Write as _, path::Path};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use longshore_protocol::message::{Content, ImageContent};
@@ -33,7 +33,8 @@ pub(super) async fn folder(workspace: &dyn Workspace, path: &Path) -> Result<Vec
     }
     let mut text = lines.finish(&shown);
     if hidden > 0 {
-        text.push_str(&format!("\n{hidden} hidden items are not shown here; `ls -la {shown}` lists them."));
+        // Writing to a string cannot fail.
+        let _ = write!(text, "\n{hidden} hidden items are not shown here; `ls -la {shown}` lists them.");
     }
     Ok(vec![Content::text(text)])
 }
@@ -89,9 +90,10 @@ impl Lines {
     fn finish(self, shown: &str) -> String {
         let Self { mut text, left_out, .. } = self;
         if left_out > 0 {
-            text.push_str(&format!(
-                "[At least {left_out} more entries are not shown: list less with a folder below or `ls {shown}`.]\n"
-            ));
+            let _ = writeln!(
+                text,
+                "[At least {left_out} more entries are not shown: list less with a folder below or `ls {shown}`.]"
+            );
         }
         text
     }
@@ -146,7 +148,7 @@ pub(super) fn text(path: &Path, text: &str, range: Option<&[i64]>) -> Result<Str
 pub(super) fn numbered(of: &str, text: &str, first: usize, last: usize) -> String {
     let mut lines = String::new();
     for (number, line) in (1..).zip(text.lines()).take(last).skip(first - 1) {
-        lines.push_str(&format!("{number:6}\t{line}\n"));
+        let _ = writeln!(lines, "{number:6}\t{line}");
     }
     let lines = truncate::middle(
         &lines,

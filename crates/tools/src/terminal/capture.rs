@@ -26,11 +26,19 @@ const KEPT: usize = 1024 * 1024;
 /// What is saved, in bytes; the end of longer output is added to it.
 const MAX_SAVED: u64 = 64 * 1024 * 1024;
 
-/// Where output is saved.
+/// Where files are kept.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Store<'a> {
     pub(super) workspace: &'a dyn Workspace,
+    /// What a conversation leaves behind.
     pub(super) folder: &'a Path,
+}
+
+impl Store<'_> {
+    /// Where output is saved.
+    pub(super) fn outputs(&self) -> PathBuf {
+        self.folder.join("observations")
+    }
 }
 
 /// Output that is being collected.
@@ -174,11 +182,11 @@ impl Capture {
         let mut notice = format!("\n[The middle of {} characters is left out here. ", self.characters);
         // Writing to a string cannot fail.
         let _ = match saved {
-            Ok((path, 0)) => write!(notice, "The full output is in {}]\n", path.display()),
+            Ok((path, 0)) => writeln!(notice, "The full output is in {}]", path.display()),
             Ok((path, left_out)) => {
-                write!(notice, "The output without {left_out} bytes of its middle is in {}]\n", path.display())
+                writeln!(notice, "The output without {left_out} bytes of its middle is in {}]", path.display())
             }
-            Err(error) => write!(notice, "The full output could not be saved: {error}]\n"),
+            Err(error) => writeln!(notice, "The full output could not be saved: {error}]"),
         };
         let room = CUT_CHARACTERS.saturating_sub(notice.chars().count());
         let end = self.tail.trim_end();
@@ -193,7 +201,7 @@ impl Capture {
 
 impl File {
     async fn open(store: Store<'_>, head: &str) -> Result<Self, String> {
-        let path = store.folder.join(format!(".terminal_output_{}.part", uuid::Uuid::new_v4().simple()));
+        let path = store.outputs().join(format!(".terminal_output_{}.part", uuid::Uuid::new_v4().simple()));
         let writer = store.workspace.write(&path, Parents::Created).await.map_err(|error| error.to_string())?;
         let mut file = Self { writer, path, hash: Sha256::new(), bytes: 0, left_out: 0 };
         file.write(head).await?;
@@ -223,9 +231,9 @@ impl File {
             self.put(&format!("\n[{left_out} bytes are left out here]\n")).await?;
             self.put(&tail[start..]).await?;
         }
-        let digest = self.hash.finalize();
-        let name: String = digest[..4].iter().map(|byte| format!("{byte:02x}")).collect();
-        let path = store.folder.join(format!("terminal_output_{name}.txt"));
+        let digest: [u8; 32] = self.hash.finalize().into();
+        let [a, b, c, d, ..] = digest;
+        let path = store.outputs().join(format!("terminal_output_{:08x}.txt", u32::from_be_bytes([a, b, c, d])));
         self.writer.finish().await.map_err(|error| error.to_string())?;
         store.workspace.rename(&self.path, &path).await.map_err(|error| error.to_string())?;
         Ok((path, left_out))

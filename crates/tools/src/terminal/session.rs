@@ -1,6 +1,6 @@
 //! The task that owns a terminal's shell and does one request after the other (contract: agent §5.3).
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use longshore_protocol::{
     Content,
@@ -26,6 +26,8 @@ const CONTINUED: &str = "[Below is the output of the previous command.]\n";
 const NEXT: &str = "It keeps running. Send an empty command to read on, text or a key with is_input=true to answer it, C-c to \
     stop it; or set a longer timeout next time.";
 
+const NEW_SHELL: &str = "[The shell had ended. This is a new one: variables and the folder are as at the start.]\n";
+
 /// How long nothing is read from a shell that floods its terminal while nobody looks: it is slowed down, not stopped.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -45,16 +47,15 @@ pub(super) struct Request {
 pub(super) struct Session {
     context: Context,
     settings: Settings,
-    outputs: PathBuf,
     shell: Option<Shell>,
-    /// The last shell ended while nobody looked.
-    is_lost: bool,
+    /// What the model is to be told before the output of the next command.
+    notes: String,
+    is_swept: bool,
 }
 
 impl Session {
     pub(super) fn new(context: Context, settings: Settings) -> Self {
-        let outputs = context.persistence_dir.join("observations");
-        Self { context, settings, outputs, shell: None, is_lost: false }
+        Self { context, settings, shell: None, notes: String::new(), is_swept: false }
     }
 
     /// Does what is asked until `closing` fires or nobody is left to ask.
@@ -112,7 +113,10 @@ impl Session {
 
     async fn spill(&mut self) {
         if let Some(shell) = &mut self.shell {
-            shell.capture.spill(Store { workspace: &*self.context.workspace, folder: &self.outputs }).await;
+            shell
+                .capture
+                .spill(Store { workspace: &*self.context.workspace, folder: &self.context.persistence_dir })
+                .await;
         }
     }
 
@@ -134,7 +138,7 @@ impl Session {
             return self.execute(command, is_input, timeout, call).await;
         }
         self.end_shell().await;
-        self.is_lost = false;
+        self.notes.clear();
         if command.is_empty() {
             let mut done = self.observation("[RESET]", RESET.to_owned(), CommandMetadata::default());
             done.exit_code = Some(0);
@@ -181,8 +185,12 @@ impl Session {
             return Err(interrupted());
         }
         self.forget_lost_shell().await;
+        let store = Store { workspace: &*self.context.workspace, folder: &self.context.persistence_dir };
         let (is_running, ended) = match &mut self.shell {
-            Some(shell) => (shell.is_running(), shell.take_ended()),
+            Some(shell) => {
+                shell.catch_up(store).await;
+                (shell.is_running(), shell.take_ended())
+            }
             None => (false, None),
         };
         let key = keys::special(command);
@@ -220,37 +228,55 @@ impl Session {
         timeout: Option<f64>,
         call: &Call,
     ) -> Result<TerminalObservation, Error> {
-        let mut prefix = String::new();
-        if let Some(ended) = &before {
-            let code = ended.exit_code;
-            prefix = format!(
-                "[The previous command completed with exit code {code}; the rest of its output comes first.]\n"
+        if let Some(Ended { exit_code, .. }) = &before {
+            self.notes = format!(
+                "[The previous command completed with exit code {exit_code}; the rest of its output comes first.]\n"
             );
-        } else if std::mem::take(&mut self.is_lost) {
-            prefix =
-                "[The shell had ended. This is a new one: variables and the folder are as at the start.]\n".to_owned();
         }
         if self.shell.as_ref().is_some_and(Shell::is_gone) {
             self.end_shell().await;
         }
-        let store = Store { workspace: &*self.context.workspace, folder: &self.outputs };
-        if self.shell.is_none() {
-            let failed = |error| Error::Failed(format!("The shell cannot be started. {error}"));
-            match Shell::start(store, &self.settings, &call.cancel).await.map_err(failed)? {
-                Some(shell) => self.shell = Some(shell),
-                None => return Err(interrupted()),
-            }
+        self.give(command, before.map(|ended| ended.capture), call).await?;
+        let store = Store { workspace: &*self.context.workspace, folder: &self.context.persistence_dir };
+        if let Some(shell) = &mut self.shell
+            && !shell.begins(store, &call.cancel).await
+        {
+            // The shell had ended and nobody had noticed.
+            self.end_shell().await;
+            NEW_SHELL.clone_into(&mut self.notes);
+            self.give(command, None, call).await?;
         }
-        let Some(shell) = &mut self.shell else { return Err(interrupted()) };
-        if let Some(Ended { capture, .. }) = before {
-            let later = std::mem::replace(&mut shell.capture, capture);
+        let prefix = std::mem::take(&mut self.notes);
+        self.wait(command, prefix, started, timeout, call).await
+    }
+
+    /// Gives a command to the shell, which is started if there is none; its output comes after `before`.
+    async fn give(&mut self, command: &str, before: Option<Capture>, call: &Call) -> Result<(), Error> {
+        let store = Store { workspace: &*self.context.workspace, folder: &self.context.persistence_dir };
+        if !std::mem::replace(&mut self.is_swept, true) {
+            Shell::sweep(store).await;
+        }
+        let mut shell = if let Some(shell) = self.shell.take() {
+            shell
+        } else {
+            let shell = Shell::start(store, &self.settings, &call.cancel)
+                .await
+                .map_err(|error| Error::Failed(format!("The shell cannot be started. {error}")))?
+                .ok_or_else(interrupted)?;
+            if !shell.has_user_start {
+                self.notes.push_str("[The shell was started without ~/.bashrc, which did not let it start.]\n");
+            }
+            shell
+        };
+        if let Some(before) = before {
+            let later = std::mem::replace(&mut shell.capture, before);
             shell.capture.append(&later);
         }
+        let shell = self.shell.insert(shell);
         shell
             .run(store.workspace, command, &call.secrets)
             .await
-            .map_err(|error| Error::Failed(format!("The command cannot be given to the shell: {error}")))?;
-        self.wait(command, prefix, started, timeout, call).await
+            .map_err(|error| Error::Failed(format!("The command cannot be given to the shell: {error}")))
     }
 
     async fn wait(
@@ -261,7 +287,7 @@ impl Session {
         timeout: Option<f64>,
         call: &Call,
     ) -> Result<TerminalObservation, Error> {
-        let store = Store { workspace: &*self.context.workspace, folder: &self.outputs };
+        let store = Store { workspace: &*self.context.workspace, folder: &self.context.persistence_dir };
         let Some(shell) = &mut self.shell else { return Err(interrupted()) };
         let hard = timeout.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
         let patience = match hard {
@@ -290,7 +316,7 @@ impl Session {
 
     /// A command that is over.
     async fn completed(&mut self, command: &str, ended: Ended, prefix: String, sent: &str) -> TerminalObservation {
-        let Ended { exit_code, background, capture, is_shell_gone } = ended;
+        let Ended { exit_code, background, capture, is_shell_gone, .. } = ended;
         let gone = if is_shell_gone { " The shell ended with it; the next command starts a new one." } else { "" };
         let suffix = format!("\n[The command completed with exit code {exit_code}.{sent}{gone}]");
         let facts = self.shell.as_ref().map(|shell| shell.facts.clone()).unwrap_or_default();
@@ -336,7 +362,11 @@ impl Session {
     }
 
     async fn text(&mut self, capture: Capture) -> String {
-        capture.finish(Store { workspace: &*self.context.workspace, folder: &self.outputs }).await
+        capture.finish(Store { workspace: &*self.context.workspace, folder: &self.context.persistence_dir }).await
+    }
+
+    fn store(&self) -> Store<'_> {
+        Store { workspace: &*self.context.workspace, folder: &self.context.persistence_dir }
     }
 
     fn observation(&self, command: &str, text: String, metadata: CommandMetadata) -> TerminalObservation {
@@ -347,7 +377,7 @@ impl Session {
             exit_code: Some(metadata.exit_code),
             timeout: false,
             metadata,
-            full_output_save_dir: Some(self.outputs.display().to_string()),
+            full_output_save_dir: Some(self.store().outputs().display().to_string()),
         }
     }
 
@@ -360,13 +390,13 @@ impl Session {
     }
 
     async fn interrupt(&mut self) {
-        let store = Store { workspace: &*self.context.workspace, folder: &self.outputs };
+        let store = Store { workspace: &*self.context.workspace, folder: &self.context.persistence_dir };
         if let Some(shell) = self.shell.as_mut().filter(|shell| shell.is_running()) {
             shell.interrupt(store).await;
             // A shell that is still busy after the last signal, or died of it, is replaced.
             if shell.is_running() || shell.is_gone() {
                 self.end_shell().await;
-                self.is_lost = true;
+                NEW_SHELL.clone_into(&mut self.notes);
             }
         }
     }
@@ -377,7 +407,7 @@ impl Session {
             // How its last command ended is still to be told.
             if !shell.has_ended() {
                 self.end_shell().await;
-                self.is_lost = true;
+                NEW_SHELL.clone_into(&mut self.notes);
             }
         }
     }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 const NO_CHANGE: u64 = 30;
 
 /// No command is waited for longer; a larger setting means this.
-const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+const LONGEST: Duration = Duration::from_hours(366 * 24);
 
 /// The settings of a terminal.
 #[derive(Clone)]

@@ -31,11 +31,24 @@ const SIZE: TerminalSize = TerminalSize { rows: 200, columns: 256 };
 /// How long a shell may take to start, start files and all.
 const START: Duration = Duration::from_secs(30);
 
+/// How long a shell may take to begin a command before it is taken for busy, not dead.
+const BEGIN: Duration = Duration::from_secs(1);
+
+/// How long nothing is said when all was said for now, and how long it may take until then.
+const LULL: Duration = Duration::from_millis(2);
+const CATCH_UP: Duration = Duration::from_millis(50);
+
 /// How long the rest of the output may take after the shell ended.
 const DRAIN: Duration = Duration::from_millis(200);
 
+/// What the names of the private folders of shells begin with.
+const FOLDER: &str = ".terminal-";
+
 /// Bytes read at once.
 const CHUNK: usize = 16 * 1024;
+
+/// Takes back what was typed of a line.
+const KILL_LINE: u8 = 0x15;
 
 const LAUNCH: &str = include_str!("scripts/launch.sh");
 const START_BASH: &str = include_str!("scripts/start.bash");
@@ -59,8 +72,12 @@ pub(super) struct Shell {
     input_echo: String,
     /// What was typed and not yet taken by the terminal.
     typed: Vec<u8>,
+    /// Keys were pressed that may be the beginning of a line.
+    has_loose_keys: bool,
     /// The line that the terminal shows when a command is typed.
     echo: String,
+    /// Whether the user's start file was read.
+    pub(super) has_user_start: bool,
     /// How the last command ended, until somebody asks.
     ended: Option<Ended>,
     exit: Option<ExitStatus>,
@@ -94,6 +111,8 @@ pub(super) struct Ended {
     pub(super) exit_code: i32,
     pub(super) background: Option<i32>,
     pub(super) capture: Capture,
+    /// Whether it was run at all.
+    has_begun: bool,
     /// The shell ended with it.
     pub(super) is_shell_gone: bool,
 }
@@ -143,11 +162,21 @@ impl Shell {
         cancel: &CancellationToken,
     ) -> Result<Option<Self>, String> {
         match Self::try_start(store, settings, USER_START, cancel).await {
-            Err(reason) => {
-                tracing::warn!(reason, "the shell does not start with the user's start files");
+            Err(_) => {
+                // What the files print is not for a log.
+                tracing::warn!("the shell does not start with the user's start files");
                 Self::try_start(store, settings, "", cancel).await
             }
             started => started,
+        }
+    }
+
+    /// Removes what shells left behind whose server was killed. To be called when there is no shell.
+    pub(super) async fn sweep(store: Store<'_>) {
+        let entries = store.workspace.list(store.folder).await.unwrap_or_default();
+        for entry in entries.iter().filter(|entry| entry.name.as_encoded_bytes().starts_with(FOLDER.as_bytes())) {
+            // Whatever is wrong with it, it is only in the way.
+            let _ = store.workspace.remove(&store.folder.join(&entry.name)).await;
         }
     }
 
@@ -158,8 +187,9 @@ impl Shell {
         cancel: &CancellationToken,
     ) -> Result<Option<Self>, String> {
         let nonce = Uuid::new_v4().simple().to_string();
-        let folder = PathBuf::from(format!("/tmp/longshore-{}", Uuid::new_v4().simple()));
-        let fill = |script: &str| script.replace("@NONCE@", &nonce).replace("@FOLDER@", &folder.to_string_lossy());
+        let folder = store.folder.join(format!("{FOLDER}{}", Uuid::new_v4().simple()));
+        let fill =
+            |script: &str| script.replace("@NONCE@", &nonce).replace("@FOLDER@", &quoted(&folder.to_string_lossy()));
         let command = Command::new("sh")
             .args(["-c", LAUNCH, "sh"])
             .arg(&folder)
@@ -179,7 +209,9 @@ impl Shell {
             capture: Capture::default(),
             input_echo: String::new(),
             typed: Vec::new(),
+            has_loose_keys: false,
             echo: String::new(),
+            has_user_start: !user_start.is_empty(),
             ended: None,
             exit: None,
             is_closed: false,
@@ -248,7 +280,11 @@ impl Shell {
             " __longshore_begin {seq}{with_secrets};eval \"$__longshore_text\";{{ __longshore_end; }} 2>/dev/null\n"
         );
         self.phase = Phase::Typed;
-        self.typed = line.clone().into_bytes();
+        self.typed.clear();
+        if std::mem::take(&mut self.has_loose_keys) {
+            self.typed.push(KILL_LINE);
+        }
+        self.typed.extend_from_slice(line.as_bytes());
         self.echo = line;
         Ok(())
     }
@@ -259,12 +295,14 @@ impl Shell {
             self.input_echo = format!("{text}\n");
         }
         // The key, which is what programs that read keys wait for; for others the terminal makes a line end of it.
-        self.press(text.replace('\n', "\r").as_bytes());
-        self.press(b"\r");
+        self.typed.extend(text.replace('\n', "\r").bytes());
+        self.typed.push(b'\r');
     }
 
     /// Presses keys.
     pub(super) fn press(&mut self, keys: &[u8]) {
+        // Some keys end a line, or make the terminal forget it.
+        self.has_loose_keys = !matches!(keys, b"\r" | b"\x03" | b"\x04" | b"\x1a" | b"\x1c");
         self.typed.extend_from_slice(keys);
     }
 
@@ -273,6 +311,31 @@ impl Shell {
         let mut output = std::mem::take(&mut self.capture);
         output.remove_start(&std::mem::take(&mut self.input_echo));
         output
+    }
+
+    /// Waits until the command that was typed begins; says whether it does, or at least may later. It never does if the
+    /// shell was at its end already.
+    pub(super) async fn begins(&mut self, store: Store<'_>, cancel: &CancellationToken) -> bool {
+        let later = tokio::time::sleep(BEGIN);
+        tokio::pin!(later);
+        while self.phase == Phase::Typed {
+            self.capture.spill(store).await;
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => break,
+                _ = self.pump() => {}
+                () = &mut later => break,
+            }
+        }
+        self.ended.as_ref().is_none_or(|ended| ended.has_begun)
+    }
+
+    /// Takes in what the command has said up to now, to learn of an end that nobody waited for.
+    pub(super) async fn catch_up(&mut self, store: Store<'_>) {
+        let enough = Instant::now() + CATCH_UP;
+        while self.is_running() && Instant::now() < enough && timeout(LULL, self.pump()).await == Ok(true) {
+            self.capture.spill(store).await;
+        }
     }
 
     /// Waits for the end of the running command.
@@ -365,6 +428,7 @@ impl Shell {
             None => {}
             Some(end) => {
                 if is_current {
+                    self.phase = Phase::Running;
                     self.remove_echo();
                     self.ended(end.exit_code, end.background, false);
                 }
@@ -383,11 +447,12 @@ impl Shell {
     }
 
     fn ended(&mut self, exit_code: i32, background: Option<i32>, is_shell_gone: bool) {
+        let has_begun = self.phase == Phase::Running;
         self.phase = Phase::Prompt;
         // What the command did not read must not be read by the shell.
         self.typed.clear();
         let capture = self.take_output();
-        self.ended = Some(Ended { exit_code, background, capture, is_shell_gone });
+        self.ended = Some(Ended { exit_code, background, capture, has_begun, is_shell_gone });
     }
 
     async fn close(&mut self) {
@@ -409,8 +474,16 @@ impl Shell {
 
     /// Ends the running command: asks at first, then less kindly. The shell may go with it.
     pub(super) async fn interrupt(&mut self, store: Store<'_>) {
-        const STEPS: [(Signal, u64); 4] =
-            [(Signal::Interrupt, 250), (Signal::Interrupt, 750), (Signal::Terminate, 1000), (Signal::Kill, 1000)];
+        // A shell that runs one short program after the other can miss a signal, and a program may need some time after one.
+        const STEPS: [(Signal, u64); 7] = [
+            (Signal::Interrupt, 300),
+            (Signal::Interrupt, 200),
+            (Signal::Interrupt, 200),
+            (Signal::Interrupt, 200),
+            (Signal::Interrupt, 200),
+            (Signal::Terminate, 1000),
+            (Signal::Kill, 1000),
+        ];
         let never = CancellationToken::new();
         self.typed.clear();
         for (signal, milliseconds) in STEPS {
@@ -441,7 +514,7 @@ impl Shell {
 async fn put(workspace: &dyn Workspace, folder: &Path, name: &str, content: &str) -> Result<(), Error> {
     match write(workspace, &folder.join(name), content).await {
         Err(Error::NotFound { .. }) => {
-            let mut process = workspace.spawn(Command::new("mkdir").args(["-m", "700"]).arg(folder)).await?;
+            let mut process = workspace.spawn(Command::new("mkdir").args(["-p", "-m", "700"]).arg(folder)).await?;
             process.control.wait().await?;
             write(workspace, &folder.join(name), content).await
         }
@@ -475,11 +548,8 @@ fn exports(variables: &IndexMap<String, Secret>) -> String {
             && !name.is_empty()
             && name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
     };
-    variables
-        .iter()
-        .filter(|(name, _)| is_name(name))
-        .map(|(name, value)| format!("export {name}={}\n", quoted(value.expose())))
-        .collect()
+    let named = variables.iter().filter(|(name, _)| is_name(name));
+    named.fold(String::new(), |text, (name, value)| text + &format!("export {name}={}\n", quoted(value.expose())))
 }
 
 /// A word of any shell that means exactly `text`; zero bytes cannot be said.

@@ -9,7 +9,7 @@ use crate::{Bench, text};
 fn action(command: EditorCommand, path: impl AsRef<std::path::Path>) -> FileEditorAction {
     FileEditorAction {
         command,
-        path: path.as_ref().to_str().unwrap().to_owned(),
+        path: path.as_ref().display().to_string(),
         file_text: None,
         old_str: None,
         new_str: None,
@@ -24,7 +24,7 @@ fn replace(path: impl AsRef<std::path::Path>, old: &str, new: &str) -> FileEdito
 }
 
 async fn run(bench: &Bench, action: FileEditorAction) -> FileEditorObservation {
-    match bench.run(action).await.unwrap() {
+    match bench.run(action).await.expect("the tool can do it") {
         Observation::FileEditorObservation(seen) => seen,
         other => panic!("{other:?}"),
     }
@@ -177,7 +177,7 @@ async fn what_cannot_be_edited_is_left_alone() {
     let missing = error(&bench, action(EditorCommand::Create, bench.path("new"))).await;
     assert_eq!(missing, "Parameter `file_text` is required for command: create.");
     let lost = FileEditorAction { file_text: Some(String::new()), ..action(EditorCommand::Create, bench.path("no/x")) };
-    assert!(error(&bench, lost).await.contains("not found"));
+    assert!(error(&bench, lost).await.contains("could not be written"));
     assert_eq!(std::fs::read_to_string(bench.path("text")).unwrap(), "one\ntwo\none\n");
 }
 

@@ -4,7 +4,6 @@ mod file_editor;
 mod registry;
 mod task_tracker;
 mod terminal;
-mod zz;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -15,7 +14,7 @@ use serde_json::{Map, Value};
 use tempfile::TempDir;
 
 /// Waiting longer than this for anything is a failure.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// A tool in a workspace of its own, with an empty home.
 struct Bench {
@@ -30,12 +29,12 @@ impl Bench {
 
     /// With settings, and with files in the home folder.
     fn with(tool: &str, params: Value, home: &[(&str, &str)]) -> Self {
-        let folder = TempDir::new().unwrap();
+        let folder = TempDir::new().expect("a folder");
         for name in ["home", "work"] {
-            std::fs::create_dir(folder.path().join(name)).unwrap();
+            std::fs::create_dir(folder.path().join(name)).expect("a folder");
         }
         for (name, content) in home {
-            std::fs::write(folder.path().join("home").join(name), content).unwrap();
+            std::fs::write(folder.path().join("home").join(name), content).expect("a file");
         }
         let tool = make(tool, params, &context(&folder));
         Self { folder, tool }
@@ -58,12 +57,15 @@ impl Bench {
 fn context(folder: &TempDir) -> Context {
     let mut options = LocalOptions::new(folder.path().join("work"));
     options.env.push(("HOME".into(), folder.path().join("home").into()));
-    Context { workspace: Arc::new(Local::new(options).unwrap()), persistence_dir: folder.path().join("state") }
+    Context {
+        workspace: Arc::new(Local::new(options).expect("a workspace")),
+        persistence_dir: folder.path().join("state"),
+    }
 }
 
 fn make(name: &str, params: Value, context: &Context) -> Arc<dyn Tool> {
     let params = params.as_object().cloned().unwrap_or_else(Map::new);
-    let mut tools = Registry::new().create(&ToolSpec { name: name.to_owned(), params }, context).unwrap();
+    let mut tools = Registry::new().create(&ToolSpec { name: name.to_owned(), params }, context).expect("a tool");
     assert_eq!(tools.len(), 1);
     tools.remove(0)
 }

@@ -1,5 +1,7 @@
-use longshore_protocol::tool::ToolSpec;
-use longshore_tools::Registry;
+use std::time::Duration;
+
+use longshore_protocol::{action::TerminalAction, tool::ToolSpec};
+use longshore_tools::{Call, Registry};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -86,4 +88,18 @@ fn definitions_look_as_clients_expect() {
         seen("task_tracker")["annotations"],
         json!({"readOnlyHint": false, "destructiveHint": false, "idempotentHint": true, "openWorldHint": false})
     );
+}
+
+#[tokio::test]
+async fn a_server_that_is_stopped_when_idle_refuses_long_waits() {
+    let folder = TempDir::new().unwrap();
+    std::fs::create_dir(folder.path().join("work")).unwrap();
+    let registry = Registry::new().with_idle_timeout(Duration::from_secs(100));
+    let terminal = registry.create(&ToolSpec::new("terminal"), &context(&folder)).unwrap().remove(0);
+    for (timeout, is_error) in [(90.0, false), (91.0, true)] {
+        let action = TerminalAction { command: "true".into(), timeout: Some(timeout), ..TerminalAction::default() };
+        let seen = terminal.run(action.into(), Call::default()).await.unwrap();
+        assert_eq!(seen.is_error(), is_error, "{seen:?}");
+    }
+    terminal.close().await;
 }

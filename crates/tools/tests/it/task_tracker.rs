@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::{Bench, context, make, text};
 
 async fn ask(bench: &Bench, command: TaskTrackerCommand, task_list: Vec<TaskItem>) -> TaskTrackerObservation {
-    match bench.run(TaskTrackerAction { command, task_list }).await.unwrap() {
+    match bench.run(TaskTrackerAction { command, task_list }).await.expect("the tool can do it") {
         Observation::TaskTrackerObservation(seen) => seen,
         other => panic!("{other:?}"),
     }

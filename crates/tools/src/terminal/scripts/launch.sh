@@ -3,7 +3,7 @@
 if [ -z "$4" ]; then
   if command -v bash >/dev/null 2>&1; then set -- "$1" "$2" "$3" bash; else set -- "$1" "$2" "$3" sh; fi
 fi
-mkdir -m 700 "$1" || exit 125
+mkdir -p -m 700 "$1" || exit 125
 case ${4##*/} in
 bash*)
   printf '%s\n' "$2" >"$1/start" || exit 125

@@ -36,6 +36,8 @@ __longshore_end() {
   if [[ $__longshore_is_open ]]; then
     __longshore_is_open=
     __longshore_text=
+    # Lines that the command did not read are not for the shell.
+    while \builtin read -t 0; do \builtin read -r || \break; done
     \builtin printf '\e]7717;@NONCE@;%s;D;%s;%s;%s\037%s\037' \
       "$$" "$__longshore_seq" "$status" "${!:--1}" "${PWD//[[:cntrl:]]/?}"
     \builtin type -P python || :
