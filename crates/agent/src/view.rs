@@ -43,9 +43,9 @@ impl View {
                 let mut content = message.llm_message.clone();
                 content.content.extend(message.extended_content.iter().cloned().map(Content::Text));
                 if event.source == Source::Agent {
-                    self.messages.push(Arc::new(content))
+                    self.messages.push(Arc::new(content));
                 } else {
-                    self.push_user(content)
+                    self.push_user(content);
                 }
             }
             EventBody::ActionEvent(action) => self.push_action(action, arguments),

@@ -9,7 +9,7 @@ use std::{
 use crate::Error;
 
 /// The most bytes of a script or a recording.
-const SIZE_LIMIT: u64 = 64 * 1024 * 1024;
+pub(crate) const SIZE_LIMIT: u64 = 64 * 1024 * 1024;
 
 /// Reads a file of the folder.
 pub(crate) fn read(folder: &Path, name: &str) -> Result<String, Error> {

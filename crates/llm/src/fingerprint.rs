@@ -1,7 +1,7 @@
 //! What makes two requests the same for a recording.
 //!
 //! Ids, dates and times differ from run to run without meaning anything, so they are left out, and the ids of tool calls
-//! become their place in the conversation. Of the tools only the names count, so that a better description does not make
+//! become their place in the conversation. Keys are left out because the recording has none. Of the tools only the names count, so that a better description does not make
 //! every recording useless.
 
 use std::fmt::Write;
@@ -9,15 +9,15 @@ use std::fmt::Write;
 use longshore_protocol::{Content, Message, Role};
 use sha2::{Digest, Sha256};
 
-use crate::Request;
+use crate::{Request, mask::Mask};
 
-/// One line for the tools and one for each message: the role and a hash.
-pub(crate) fn fingerprint(request: &Request) -> Vec<String> {
+/// One line for the tools and one for each message: the role and a hash. `mask` is that of the recording.
+pub(crate) fn fingerprint(request: &Request, mask: &Mask) -> Vec<String> {
     let mut ids = Vec::new();
     let tools: Vec<_> = request.tools.iter().map(|tool| tool.name.as_str()).collect();
     let tools = format!("tools:{}", hash(&tools.join("\n")));
     let messages = request.messages.iter().map(|message| {
-        let text = normal(message, &mut ids);
+        let text = normal(message, mask, &mut ids);
         format!("{}:{}", role(message.role), hash(&text))
     });
     std::iter::once(tools).chain(messages).collect()
@@ -33,24 +33,25 @@ const fn role(role: Role) -> &'static str {
 }
 
 /// The message as a text in which nothing changes from run to run. `ids` are the ids of calls seen so far.
-fn normal<'a>(message: &'a Message, ids: &mut Vec<&'a str>) -> String {
+fn normal<'a>(message: &'a Message, mask: &Mask, ids: &mut Vec<&'a str>) -> String {
     let mut place = |id: &'a str| {
         ids.iter().position(|seen| *seen == id).unwrap_or_else(|| {
             ids.push(id);
             ids.len() - 1
         })
     };
+    let constant = |text: &str| timeless(&mask.hide(text));
     let mut text = String::new();
     for content in &message.content {
         match content {
-            Content::Text(part) => text.push_str(&timeless(&part.text)),
-            Content::Image(images) => text.extend(images.image_urls.iter().map(|url| timeless(url))),
+            Content::Text(part) => text.push_str(&constant(&part.text)),
+            Content::Image(images) => text.extend(images.image_urls.iter().map(|url| constant(url))),
         }
         text.push('\u{1f}');
     }
     for call in message.tool_calls.iter().flatten() {
         // Writing to a string cannot fail.
-        let _ = write!(text, "\u{1e}{}({}) #{}", call.name, timeless(&call.arguments), place(&call.id));
+        let _ = write!(text, "\u{1e}{}({}) #{}", call.name, constant(&call.arguments), place(&call.id));
     }
     if let Some(id) = &message.tool_call_id {
         let _ = write!(text, "\u{1e}#{}", place(id));

@@ -81,7 +81,8 @@ impl Models {
         Self { options: Arc::new(options) }
     }
 
-    /// The model that a configuration describes. No request is made, so a wrong key is found only when the model is asked.
+    /// The model that a configuration describes. No request is made, so a wrong key is found only when the model is asked;
+    /// scripts and recordings are read, which takes as long as reading a file does.
     ///
     /// # Errors
     /// A configuration that cannot work, with what to change: an unknown provider, a bad address, a missing key, a script

@@ -58,7 +58,7 @@ impl Model for Recorder {
     async fn complete(&self, request: &Request, deltas: Option<mpsc::Sender<Delta>>) -> Result<Response, Error> {
         let response = self.model.complete(request, deltas).await?;
         let line = Line {
-            request: fingerprint(request),
+            request: fingerprint(request, &self.mask),
             id: response.id.clone(),
             message: response.message.clone(),
             usage: response.call.usage.clone(),
@@ -77,10 +77,17 @@ impl Model for Recorder {
 }
 
 /// Adds a line in one write, so that lines of several conversations and processes do not mix.
+///
+/// # Errors
+/// Those of the file, and a recording that would be too long to be replayed.
 fn append(path: &Path, line: &[u8]) -> std::io::Result<()> {
     static WRITING: Mutex<()> = Mutex::new(());
     let _guard = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
-    OpenOptions::new().create(true).append(true).open(path)?.write_all(line)
+    let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+    if file.metadata()?.len().saturating_add(line.len() as u64) > files::SIZE_LIMIT {
+        return Err(std::io::Error::other("the recording is full; start another file"));
+    }
+    file.write_all(line)
 }
 
 /// A model that answers from a recording.
@@ -127,7 +134,7 @@ impl Replayer {
     }
 
     fn find(&self, request: &Request) -> Result<&Line, Error> {
-        let fingerprint = fingerprint(request);
+        let fingerprint = fingerprint(request, &Mask::default());
         let Some(places) = self.places.get(&fingerprint) else { return Err(self.unknown(request, &fingerprint)) };
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         if asked.len() >= MEMORY && !asked.contains_key(&request.conversation) {

@@ -20,7 +20,7 @@ pub struct NoOpCondenser {}
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LLMSummarizingCondenser {
     /// The model that writes summaries.
-    pub llm: Llm,
+    pub llm: Box<Llm>,
     /// Events after which the history is too long.
     #[serde(default = "default_max_size")]
     pub max_size: u64,

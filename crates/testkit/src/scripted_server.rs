@@ -356,7 +356,11 @@ fn interrupted(pieces: Vec<String>, interruption: Option<Interruption>, shared: 
     Body::from_stream(stream::unfold((pieces, shared), move |(mut pieces, shared)| async move {
         let (index, piece) = pieces.next()?;
         let piece = match interruption {
-            Some(Interruption::Cut(after)) if index >= after => Err(io::Error::other("the script cuts the stream")),
+            Some(Interruption::Cut(after)) if index >= after => {
+                // What came before is sent only when the body pauses.
+                tokio::task::yield_now().await;
+                Err(io::Error::other("the script cuts the stream"))
+            }
             Some(Interruption::Hang(after)) if index == after => {
                 Hanging::start(&shared).until_released().await;
                 Ok(piece)

@@ -97,18 +97,48 @@ async fn the_same_request_is_answered_in_order_for_each_conversation() {
     let folder = tempfile::tempdir().unwrap();
     let models = models_in(folder.path());
     let server = ScriptedServer::start();
-    server.script("m", [say("a"), say("b")]);
+    server.script("m", [say("a"), say("b"), say("c"), say("d")]);
     let recorder = recording(&server, &models);
-    for _ in 0..2 {
-        recorder.complete(&run(Uuid::new_v4(), "2026-11-20", "c", 1), None).await.unwrap();
+    for length in [1, 1, 3, 3] {
+        recorder.complete(&run(Uuid::new_v4(), "2026-11-20", "c", length), None).await.unwrap();
     }
     let model = models.resolve(&replay()).unwrap();
     let (left, right) = (Uuid::new_v4(), Uuid::new_v4());
     let mut answers = Vec::new();
-    for id in [left, right, left, right, left] {
-        answers.push(model.complete(&run(id, "2026-11-20", "c", 1), None).await.unwrap().message.text());
+    for (id, length) in [(left, 1), (right, 1), (left, 3), (left, 1), (left, 3), (right, 1), (left, 1)] {
+        answers.push(model.complete(&run(id, "2026-11-20", "c", length), None).await.unwrap().message.text());
     }
-    assert_eq!(answers, ["a", "a", "b", "b", "b"]);
+    assert_eq!(answers, ["a", "a", "c", "b", "d", "b", "b"]);
+}
+
+#[tokio::test]
+async fn an_answer_with_something_like_a_key_can_be_replayed() {
+    let folder = tempfile::tempdir().unwrap();
+    let models = models_in(folder.path());
+    let server = ScriptedServer::start();
+    server.script("m", [say("import sk-learn-contrib"), say("done")]);
+    let recorder = recording(&server, &models);
+    converse(&*recorder).await;
+    assert_eq!(converse(&*models.resolve(&replay()).unwrap()).await, "done");
+}
+
+/// Asks twice, the second time with the first answer, and gives the second.
+async fn converse(model: &dyn longshore_llm::Model) -> String {
+    let mut conversation = request([user("go")]);
+    let first = model.complete(&conversation, None).await.unwrap();
+    conversation.messages.push(Arc::new(first.message));
+    model.complete(&conversation, None).await.unwrap().message.text()
+}
+
+#[tokio::test]
+async fn a_full_recording_takes_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = ScriptedServer::start();
+    server.script("m", [say("a")]);
+    fs::File::create(folder.path().join("run.jsonl")).unwrap().set_len(64 << 20).unwrap();
+    let recorder = recording(&server, &models_in(folder.path()));
+    let error = recorder.complete(&request([user("go")]), None).await.unwrap_err();
+    assert!(error.detail.contains("the recording is full"), "{error}");
 }
 
 #[tokio::test]

@@ -127,6 +127,7 @@ async fn a_stopped_clock_does_not_matter() {
     let url = format!("{}/chat/completions", server.url());
     let asking = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        // So that the other side waits already, with a clock that stands still.
         std::thread::sleep(Duration::from_millis(50));
         runtime.block_on(reqwest::Client::new().post(url).json(&json!({"model": "m"})).send()).unwrap().status()
     });
