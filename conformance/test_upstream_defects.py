@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import socket
 import threading
 import time
@@ -247,6 +248,20 @@ def test_w8_git_takes_any_file_name(server: Server) -> None:
     for name in names[1:]:
         diff = workspace.git_diff(name)
         assert (diff.original, diff.modified) == ("before", "after"), name
+
+
+@pytest.mark.upstream_defect("W8")
+def test_w8_a_name_that_is_no_text_spoils_nothing(server: Server) -> None:
+    folder = repository(server.folder("w8-bytes"), {"plain.txt": "before\n"})
+    odd = os.fsencode(folder) + b"/odd-\xff.txt"
+    Path(os.fsdecode(odd)).write_text("before\n")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message=odd")
+    Path(os.fsdecode(odd)).write_text("after\n")
+    (folder / "plain.txt").write_text("after\n")
+    changed = {str(change.path): change.status.value for change in server.workspace(folder).git_changes(".")}
+    assert changed.pop("plain.txt") == "UPDATED"
+    assert len(changed) == 1 and next(iter(changed)).startswith("odd-")
 
 
 @pytest.mark.upstream_defect("W10")
