@@ -1,14 +1,6 @@
 //! Connections: from the listener to the routes, and their end.
 
-use std::{
-    convert::Infallible,
-    future::Future,
-    io,
-    net::SocketAddr,
-    pin::pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{convert::Infallible, future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -26,11 +18,14 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service;
 
-use crate::Server;
+use crate::{Server, patient::Patient};
 
 /// How long a connection may be without a request, and how long the head of one may take. Longer than clients keep
 /// idle connections, so that none is closed under a request.
 const IDLE_PATIENCE: Duration = Duration::from_secs(75);
+
+/// How long a client may take nothing of an answer.
+const STALL_PATIENCE: Duration = Duration::from_mins(2);
 
 /// How long requests may go on after the server was told to stop.
 const GRACE: Duration = Duration::from_millis(1600);
@@ -64,9 +59,14 @@ pub(crate) async fn serve(server: &Server, listener: TcpListener, shutdown: impl
     drop(listener);
     connections.close();
     server.state().closing().cancel();
-    let ended = timeout(GRACE, async { tokio::join!(server.close(), connections.wait()) }).await;
+    let sockets = server.state().sockets();
+    sockets.close();
+    let ended = timeout(GRACE, async { tokio::join!(server.close(), connections.wait(), sockets.wait()) }).await;
     if ended.is_err() {
-        tracing::warn!(connections = connections.len(), "connections were cut because their requests did not end in time");
+        tracing::warn!(
+            connections = connections.len(),
+            "connections were cut because their requests did not end in time"
+        );
         abandoned.cancel();
         connections.wait().await;
     }
@@ -98,7 +98,8 @@ async fn attend(stream: TcpStream, client: SocketAddr, router: Router, closing: 
     let service = service_fn(move |request| answer(router.clone(), client, request));
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(IDLE_PATIENCE);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
+    let mut connection =
+        pin!(builder.serve_connection(TokioIo::new(Patient::new(stream, STALL_PATIENCE)), service).with_upgrades());
     let ended = tokio::select! {
         ended = &mut connection => ended,
         () = closing.cancelled() => {

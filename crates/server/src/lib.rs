@@ -28,6 +28,7 @@ mod front;
 mod multipart;
 mod openapi;
 mod options;
+mod patient;
 mod place;
 mod respond;
 mod routes;

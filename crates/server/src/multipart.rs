@@ -20,7 +20,7 @@ const LARGEST_HEADERS: usize = 16 << 10;
 const LONGEST_BOUNDARY: usize = 70;
 
 /// How long the next piece may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How much, and how long, is read of a form that nobody wants any more.
 const DRAINED: u64 = 1 << 30;
@@ -66,10 +66,7 @@ impl Form {
     pub(crate) async fn find_part(&mut self, name: &str) -> Result<(), FormError> {
         loop {
             while self.chunk().await?.is_some() {}
-            let headers = match self.headers().await? {
-                Some(headers) => headers,
-                None => return Err(FormError::NoSuchPart),
-            };
+            let Some(headers) = self.headers().await? else { return Err(FormError::NoSuchPart) };
             if is_named(&headers, name) {
                 return Ok(());
             }
@@ -225,8 +222,11 @@ mod tests {
         for content in
             [&b""[..], b"x", b"\r\n", b"\r\n--Aa", b"\r\n--Aa\r\n--A\r\r\n-", b"a\r\n--AaC--AaB\r", &[0xff; 300]]
         {
-            let mut body = b"preamble\r\n--AaB\r\nContent-Disposition: form-data; name=\"other\"\r\n\r\n\r\n--Aab\r\n".to_vec();
-            body.extend_from_slice(b"\r\n--AaB\r\ncontent-disposition: form-data; filename=\"a;b\"; name=\"file\"\r\nX: y\r\n\r\n");
+            let mut body =
+                b"preamble\r\n--AaB\r\nContent-Disposition: form-data; name=\"other\"\r\n\r\n\r\n--Aab\r\n".to_vec();
+            body.extend_from_slice(
+                b"\r\n--AaB\r\ncontent-disposition: form-data; filename=\"a;b\"; name=\"file\"\r\nX: y\r\n\r\n",
+            );
             body.extend_from_slice(content);
             body.extend_from_slice(b"\r\n--AaB--\r\n");
             for piece in (1..=40).chain([body.len()]) {
@@ -246,7 +246,7 @@ mod tests {
             (kind, b"--b--"),
             (kind, b"--b\r\nContent-Disposition: form-data; name=\"other\"\r\n\r\nabc\r\n--b--"),
             (kind, part),
-            (kind, &[&b"--b\r\n"[..], &[b'x'; LARGEST_HEADERS + 1]].concat()),
+            (kind, &[b"--b\r\n".to_vec(), vec![b'x'; LARGEST_HEADERS + 1]].concat()),
         ] {
             for piece in [1, 7, 100_000] {
                 file(kind, body, piece).await.unwrap_err();

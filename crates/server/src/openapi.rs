@@ -77,7 +77,8 @@ fn complete(operation: &mut Operation, is_api: bool) {
         ]);
         add_error(operation, "401", "No key, or one that nobody has.", "ErrorBody");
     }
-    let has_input = operation.request_body.is_some() || operation.parameters.as_ref().is_some_and(|all| !all.is_empty());
+    let has_input =
+        operation.request_body.is_some() || operation.parameters.as_ref().is_some_and(|all| !all.is_empty());
     if has_input {
         add_error(operation, "422", "Something is wrong with what was sent.", "HTTPValidationError");
     }

@@ -125,3 +125,42 @@ impl Place {
         Ok(Self { workspace, scope, is_confined: false })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use longshore_store::Owner;
+    use longshore_workspace::{Local, LocalOptions};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_confined_place_is_not_left_by_any_path() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().canonicalize().unwrap();
+        let work = root.join("work");
+        std::fs::create_dir_all(work.join("sub")).unwrap();
+        std::fs::create_dir(root.join("workshop")).unwrap();
+        symlink("/etc", work.join("outside")).unwrap();
+        symlink(root.join("not-yet"), work.join("dangling")).unwrap();
+        symlink(work.join("sub"), root.join("way-in")).unwrap();
+        let workspace = Arc::new(Local::new(LocalOptions::new(&work)).unwrap());
+        let scope = Scope { owner: Owner("o".into()), conversation: None };
+        let place = Place { workspace, scope, is_confined: true };
+        let inside = async |path: PathBuf| place.path(path).await.is_ok();
+        for path in ["", "sub", "sub/.", "sub/../sub", "new/deep/file", "sub/file"] {
+            assert!(inside(work.join(path)).await, "{path}");
+        }
+        assert!(inside(root.join("way-in/file")).await);
+        for path in ["..", "../workshop", "sub/../../workshop", "outside", "outside/passwd", "dangling", "new/../../x"]
+        {
+            assert!(!inside(work.join(path)).await, "{path}");
+        }
+        for path in ["/", "/etc/passwd", "sub", "work/sub"] {
+            assert!(!inside(path.into()).await, "{path}");
+        }
+        assert_eq!(place.folder(None).await.unwrap().as_deref(), work.to_str());
+        place.folder(Some("/etc".to_owned())).await.unwrap_err();
+    }
+}

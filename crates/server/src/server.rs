@@ -10,8 +10,8 @@ use longshore_engine::{
 use tokio::net::TcpListener;
 
 use crate::{
-    Activity, ApiError, Authenticator, Options, Workspaces, accept, auth::require_principal, front::front, openapi, routes,
-    sockets, state::AppState,
+    Activity, ApiError, Authenticator, Options, Workspaces, accept, auth::require_principal, front::front, openapi,
+    routes, sockets, state::AppState,
 };
 
 /// A server made of its parts.

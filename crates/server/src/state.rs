@@ -8,7 +8,7 @@ use std::{
 
 use axum::body::Bytes;
 use longshore_engine::{Engine, bash::BashService};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{Activity, Authenticator, Options, Workspaces};
 
@@ -26,6 +26,7 @@ struct Inner {
     bound: OnceLock<SocketAddr>,
     openapi: OnceLock<Bytes>,
     closing: CancellationToken,
+    sockets: TaskTracker,
 }
 
 impl fmt::Debug for AppState {
@@ -52,6 +53,7 @@ impl AppState {
             bound: OnceLock::new(),
             openapi: OnceLock::new(),
             closing: CancellationToken::new(),
+            sockets: TaskTracker::new(),
         }))
     }
 
@@ -91,6 +93,11 @@ impl AppState {
     /// The text of `/openapi.json`, made when it is first asked for.
     pub(crate) fn openapi(&self) -> Bytes {
         self.0.openapi.get_or_init(crate::openapi::text).clone()
+    }
+
+    /// The sockets that are open.
+    pub(crate) fn sockets(&self) -> &TaskTracker {
+        &self.0.sockets
     }
 
     /// Fires when the server stops: long answers and sockets end then.

@@ -88,12 +88,11 @@ pub(crate) async fn require_principal(
     mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let principal = match state.authenticator().anybody() {
-        Some(anybody) => anybody,
-        None => {
-            let key = key_in(request.headers()).ok_or_else(ApiError::unauthorized)?;
-            state.authenticator().authenticate(key).await?
-        }
+    let principal = if let Some(anybody) = state.authenticator().anybody() {
+        anybody
+    } else {
+        let key = key_in(request.headers()).ok_or_else(ApiError::unauthorized)?;
+        state.authenticator().authenticate(key).await?
     };
     request.extensions_mut().insert(principal);
     Ok(next.run(request).await)

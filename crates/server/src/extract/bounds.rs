@@ -15,7 +15,13 @@ pub(crate) enum Least {
 }
 
 /// The value of a query parameter if it is within bounds; `default` if it was not given.
-pub(crate) fn bounded(name: &str, value: Option<i64>, least: Least, most: i64, default: usize) -> Result<usize, ApiError> {
+pub(crate) fn bounded(
+    name: &str,
+    value: Option<i64>,
+    least: Least,
+    most: i64,
+    default: usize,
+) -> Result<usize, ApiError> {
     let Some(value) = value else { return Ok(default) };
     let problem = match least {
         Least::Above(least) if value <= least => {
@@ -25,10 +31,8 @@ pub(crate) fn bounded(name: &str, value: Option<i64>, least: Least, most: i64, d
             Problem::new("greater_than_equal", format!("Input should be greater than or equal to {least}"))
                 .with(json!({"ge": least}))
         }
-        _ if value > most => {
-            Problem::new("less_than_equal", format!("Input should be less than or equal to {most}"))
-                .with(json!({"le": most}))
-        }
+        _ if value > most => Problem::new("less_than_equal", format!("Input should be less than or equal to {most}"))
+            .with(json!({"le": most})),
         _ => return Ok(usize::try_from(value).unwrap_or(default)),
     };
     Err(ApiError::invalid(vec![problem.at(vec!["query".into(), name.into()], value.to_string().into())]))

@@ -16,7 +16,7 @@ use super::{Problem, shape};
 use crate::{ApiError, state::AppState};
 
 /// How long a client may take to send a body.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A body that must be there.
 pub(crate) struct ApiJson<T>(pub(crate) T);
@@ -33,7 +33,7 @@ impl<T: DeserializeOwned> FromRequest<AppState> for ApiJson<T> {
             let problem = Problem::new("missing", "Field required").at(vec!["body".into()], Value::Null);
             return Err(ApiError::invalid(vec![problem]));
         }
-        parse(&body).map(Self).map_err(|problem| ApiError::invalid(vec![problem]))
+        parse(&body).map(Self).map_err(|problem| ApiError::invalid(vec![*problem]))
     }
 }
 
@@ -45,7 +45,7 @@ impl<T: DeserializeOwned + Default> FromRequest<AppState> for OptionalJson<T> {
         if body.trim_ascii().is_empty() {
             return Ok(Self(T::default()));
         }
-        parse(&body).map(Self).map_err(|problem| ApiError::invalid(vec![problem]))
+        parse(&body).map(Self).map_err(|problem| ApiError::invalid(vec![*problem]))
     }
 }
 
@@ -66,46 +66,47 @@ async fn read(request: Request, limit: usize) -> Result<Bytes, ApiError> {
     read.map_err(|error| {
         let source = std::error::Error::source(&error);
         // What is not the limit is the connection.
-        match source.is_some_and(|source| source.to_string().contains("length limit")) {
-            true => too_large(),
-            false => ApiError::bad_request("The connection broke while the body was read").closing(),
+        if source.is_some_and(|source| source.to_string().contains("length limit")) {
+            too_large()
+        } else {
+            ApiError::bad_request("The connection broke while the body was read").closing()
         }
     })
 }
 
 /// Reads a JSON text. The problem shows what was there without secrets.
-pub(crate) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, ValidationError> {
+pub(crate) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Box<ValidationError>> {
     if text.trim_ascii_start().first() == Some(&b'[') && shape::is_struct::<T>() && is_json(text) {
         let sentence = "Input should be a valid dictionary or object to extract fields from";
-        return Err(Problem::new("model_attributes_type", sentence).at(vec!["body".into()], json!([])));
+        return Err(Problem::new("model_attributes_type", sentence).at(vec!["body".into()], json!([])).into());
     }
     // The path to a mistake costs time, so it is only looked for once there is one.
-    serde_json::from_slice(text).map_err(|_| explain::<T>(text))
+    serde_json::from_slice(text).map_err(|error| explain::<T>(text, &error).into())
 }
 
 fn is_json(text: &[u8]) -> bool {
     serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok()
 }
 
-fn explain<T: DeserializeOwned>(text: &[u8]) -> ValidationError {
+fn explain<T: DeserializeOwned>(text: &[u8], error: &serde_json::Error) -> ValidationError {
     let document: Value = match serde_json::from_slice(text) {
         Ok(document) => document,
         Err(error) => return not_json(text, &error),
     };
     let Err(error) = serde_path_to_error::deserialize::<_, T>(&document) else {
-        // A value reads differently from its text only in numbers that do not fit.
-        return Problem::new("value_error", "Value error, a number is out of range").at(vec!["body".into()], json!({}));
+        // A document forgets what its text has twice.
+        return Problem::of_message(&error.to_string()).at(vec!["body".into()], json!({}));
     };
     let redacted = redact(&document);
     let mut loc = vec![Value::from("body")];
-    let (mut input, mut original) = (Some(&redacted), Some(&document));
+    let mut input = Some(&redacted);
     for segment in error.path() {
         let step = match segment {
             Segment::Seq { index } => Value::from(*index),
             Segment::Map { key } => Value::from(key.as_str()),
             Segment::Enum { .. } | Segment::Unknown => continue,
         };
-        (input, original) = (child(input, &step), child(original, &step));
+        input = child(input, &step);
         loc.push(step);
     }
     let mut problem = Problem::of_message(&error.inner().to_string());
@@ -190,7 +191,10 @@ mod tests {
             })
         );
         let broken = problem::<ExecuteBash>("{bad");
-        assert_eq!((&broken["type"], &broken["loc"], &broken["input"]), (&json!("json_invalid"), &json!(["body", 1]), &json!({})));
+        assert_eq!(
+            (&broken["type"], &broken["loc"], &broken["input"]),
+            (&json!("json_invalid"), &json!(["body", 1]), &json!({}))
+        );
     }
 
     #[test]

@@ -46,14 +46,14 @@ impl Pairs {
 /// What is wrong with which parameter.
 #[derive(Debug)]
 pub(super) struct PairError {
-    pub(super) problem: Problem,
+    pub(super) problem: Box<Problem>,
     /// The parameter and its text, once known.
-    pub(super) at: Option<(String, Value)>,
+    pub(super) at: Option<Box<(String, Value)>>,
 }
 
 impl PairError {
     fn new(problem: Problem) -> Self {
-        Self { problem, at: None }
+        Self { problem: Box::new(problem), at: None }
     }
 
     pub(super) fn at(mut self, name: &str, texts: &[Vec<u8>]) -> Self {
@@ -62,7 +62,7 @@ impl PairError {
             [one] => Value::from(one.as_ref()),
             many => many.iter().map(AsRef::as_ref).collect(),
         };
-        self.at.get_or_insert((name.to_owned(), input));
+        self.at.get_or_insert(Box::new((name.to_owned(), input)));
         self
     }
 }

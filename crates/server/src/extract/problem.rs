@@ -72,7 +72,8 @@ impl Problem {
     }
 
     fn unexpected(found: &str, expected: &str) -> Self {
-        let is_integer = matches!(expected, "u8" | "u16" | "u32" | "u64" | "usize" | "i8" | "i16" | "i32" | "i64" | "isize");
+        let is_integer =
+            matches!(expected, "u8" | "u16" | "u32" | "u64" | "usize" | "i8" | "i16" | "i32" | "i64" | "isize");
         match expected {
             _ if is_integer && found.contains("floating point") => {
                 Self::new("int_from_float", "Input should be a valid integer, got a number with a fractional part")
@@ -93,7 +94,9 @@ impl Problem {
                 "model_attributes_type",
                 "Input should be a valid dictionary or object to extract fields from",
             ),
-            _ if expected.contains("UUID") => Self::new("uuid_type", "UUID input should be a string, bytes or UUID object"),
+            _ if expected.contains("UUID") => {
+                Self::new("uuid_type", "UUID input should be a string, bytes or UUID object")
+            }
             _ => Self::new("value_error", format!("Value error, expected {expected}")).with(json!({"error": {}})),
         }
     }

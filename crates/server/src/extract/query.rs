@@ -80,7 +80,8 @@ impl<'de> Deserialize<'de> for RawPath {
 
 fn problem(place: &str, error: PairError) -> ValidationError {
     let mut loc = vec![Value::from(place)];
-    let input = error.at.map_or(Value::Null, |(name, input)| {
+    let input = error.at.map_or(Value::Null, |at| {
+        let (name, input) = *at;
         let shown = redact(&Value::from_iter([(name.clone(), input)]));
         loc.push(name.clone().into());
         shown.get(&name).cloned().unwrap_or_default()
@@ -153,7 +154,8 @@ mod tests {
     #[test]
     fn queries_have_types_lists_and_any_bytes() {
         let id = "99999999-2222-3333-4444-555555555555";
-        let query = read(&format!("path=/a+b%20%ff%C3%A9%zz&limit=3&hidden=1&ids={id}&ids={id}&order=DOWN&other=x")).unwrap();
+        let query =
+            read(&format!("path=/a+b%20%ff%C3%A9%zz&limit=3&hidden=1&ids={id}&ids={id}&order=DOWN&other=x")).unwrap();
         assert_eq!(query.path.0.as_os_str().as_encoded_bytes(), b"/a b \xff\xc3\xa9%zz");
         assert_eq!((query.limit, query.hidden, query.ids.len(), query.order), (Some(3), true, 2, Some(Order::Down)));
     }

@@ -28,7 +28,7 @@ use crate::{ApiError, Place, extract::ApiQuery, routes::bash::commands::start, s
 const PAGE: usize = 100;
 
 /// An event that is stored and published while the replay begins may be seen twice, unless it is older than this.
-const OVERLAP: Duration = Duration::from_secs(60);
+const OVERLAP: Duration = Duration::from_mins(1);
 
 #[derive(Deserialize)]
 pub(super) struct Query {
@@ -51,7 +51,10 @@ pub(super) async fn bash_events(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
     let upgrade = upgrade.map_err(|_| {
-        ApiError::new(StatusCode::UPGRADE_REQUIRED, "This address speaks WebSocket only. Open it with a WebSocket client.")
+        ApiError::new(
+            StatusCode::UPGRADE_REQUIRED,
+            "This address speaks WebSocket only. Open it with a WebSocket client.",
+        )
     })?;
     let ApiQuery(query) = query.map_err(|_| ApiError::forbidden("resend_mode must be 'all'"))?;
     let admission = Admission::before_upgrade(&state, &headers, query.session_api_key.as_deref()).await?;
@@ -69,12 +72,9 @@ pub(super) async fn bash_events(
 }
 
 async fn serve(state: &AppState, place: &Place, connection: &mut Connection, replay: bool) -> Result<(), Gone> {
-    let mut watch = match state.bash().watch(&place.scope) {
-        Ok(watch) => watch,
-        Err(_) => {
-            connection.close(close::TRY_LATER, "Too many bash event connections").await;
-            return Err(Gone);
-        }
+    let Ok(mut watch) = state.bash().watch(&place.scope) else {
+        connection.close(close::TRY_LATER, "Too many bash event connections").await;
+        return Err(Gone);
     };
     let mut replayed = if replay { replay_all(state, place, connection).await? } else { HashSet::new() };
     loop {

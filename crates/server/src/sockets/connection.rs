@@ -7,7 +7,7 @@ use axum::{
     extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade},
 };
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::task_tracker::TaskTrackerToken};
 
 use crate::state::AppState;
 
@@ -46,6 +46,8 @@ pub(crate) struct Connection {
     heartbeat: Interval,
     heard: Instant,
     closing: CancellationToken,
+    /// Lets the server wait for the goodbye.
+    _open: TaskTrackerToken,
 }
 
 /// The other end is gone, or too slow to be there.
@@ -56,7 +58,8 @@ impl Connection {
     pub(crate) fn new(socket: WebSocket, state: &AppState) -> Self {
         let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { socket, heartbeat, heard: Instant::now(), closing: state.closing().clone() }
+        let (closing, open) = (state.closing().clone(), state.sockets().token());
+        Self { socket, heartbeat, heard: Instant::now(), closing, _open: open }
     }
 
     /// The next text. None once the connection has ended, because of the client or because the server stops. Nothing is

@@ -69,11 +69,16 @@ pub(super) async fn events(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
     let upgrade = upgrade.map_err(|_| {
-        ApiError::new(StatusCode::UPGRADE_REQUIRED, "This address speaks WebSocket only. Open it with a WebSocket client.")
+        ApiError::new(
+            StatusCode::UPGRADE_REQUIRED,
+            "This address speaks WebSocket only. Open it with a WebSocket client.",
+        )
     })?;
     let ApiPath(path) = path.map_err(|_| ApiError::forbidden("The conversation's id is not a UUID"))?;
     let ApiQuery(query) = query.map_err(|_| {
-        ApiError::forbidden("resend_mode must be 'all' or 'since', and after_timestamp a time such as 2026-11-20T04:16:46")
+        ApiError::forbidden(
+            "resend_mode must be 'all' or 'since', and after_timestamp a time such as 2026-11-20T04:16:46",
+        )
     })?;
     let admission = Admission::before_upgrade(&state, &headers, query.session_api_key.as_deref()).await?;
     Ok(limited(upgrade).on_upgrade(async move |socket| {

@@ -55,7 +55,11 @@ async fn a_command_answers_with_what_it_wrote_and_how_it_ended() {
         (bytes, 0, json!("\u{fffd}\u{fffd} bin"), Value::Null),
     ] {
         let output = server.execute(request.clone()).await;
-        assert_eq!((&output["exit_code"], &output["stdout"], &output["stderr"]), (&json!(code), &stdout, &stderr), "{request}");
+        assert_eq!(
+            (&output["exit_code"], &output["stdout"], &output["stderr"]),
+            (&json!(code), &stdout, &stderr),
+            "{request}"
+        );
         assert_eq!((&output["order"], &output["kind"]), (&json!(0), &json!("BashOutput")));
     }
     let missing = server.execute(json!({"command": "true", "cwd": "/nonexistent"})).await;
@@ -126,10 +130,9 @@ async fn a_command_that_takes_too_long_is_ended_and_its_last_words_are_kept() {
 
     let output = server.execute(json!({"command": "sleep 30", "timeout": 0})).await;
     assert_eq!(output["exit_code"], -1);
-    let (status, body) = answer(
-        server.post("/api/bash/start_bash_command").json(&json!({"command": "true", "timeout": u64::MAX})),
-    )
-    .await;
+    let (status, body) =
+        answer(server.post("/api/bash/start_bash_command").json(&json!({"command": "true", "timeout": u64::MAX})))
+            .await;
     assert_eq!(status, StatusCode::OK, "{body}");
     server.stop().await;
 }
@@ -199,7 +202,8 @@ async fn events_are_found_by_page_id_and_batch_and_can_be_cleared() {
     };
     assert_eq!(kinds(&first), ["BashCommand", "BashOutput", "BashCommand", "BashOutput"]);
     assert_eq!((kinds(&second).len(), &second["next_page_id"]), (2, &Value::Null));
-    let (_, newest) = answer(server.get(&format!("{search}?limit=1&sort_order=TIMESTAMP_DESC&kind__eq=BashCommand"))).await;
+    let (_, newest) =
+        answer(server.get(&format!("{search}?limit=1&sort_order=TIMESTAMP_DESC&kind__eq=BashCommand"))).await;
     assert_eq!(newest["items"][0]["id"], ids[2].0.as_str());
     let since = first["items"][2]["timestamp"].as_str().unwrap();
     let (_, later) = answer(server.get(search).query(&[("timestamp__gte", since)])).await;
@@ -212,7 +216,10 @@ async fn events_are_found_by_page_id_and_batch_and_can_be_cleared() {
     let (_, batch) = answer(server.get("/api/bash/bash_events/").json(&json!([ids[1].1, "nope", ids[0].0]))).await;
     assert_eq!((&batch[0]["stdout"], &batch[1], &batch[2]), (&json!("1\n"), &Value::Null, &event));
 
-    assert_eq!(answer(server.request(reqwest::Method::DELETE, "/api/bash/bash_events")).await.1, json!({"cleared_count": 6}));
+    assert_eq!(
+        answer(server.request(reqwest::Method::DELETE, "/api/bash/bash_events")).await.1,
+        json!({"cleared_count": 6})
+    );
     assert_eq!(answer(server.get(search)).await.1, json!({"items": [], "next_page_id": null}));
     server.stop().await;
 }

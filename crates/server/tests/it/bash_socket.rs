@@ -1,5 +1,8 @@
 //! `/sockets/bash-events`.
 
+use std::collections::BTreeSet;
+
+use futures::future::join_all;
 use longshore_server::Options;
 use serde_json::{Value, json};
 
@@ -25,7 +28,8 @@ async fn commands_of_rest_and_socket_are_seen_by_all() {
     let server = TestServer::start().await;
     let (mut one, mut other) = (server.socket(PATH).await, server.socket(PATH).await);
     // A socket watches once it answers: what is wrong is told to its own client only.
-    for (text, code) in [("{bad", "JSONDecodeError"), (r#"{"bad": 1}"#, "ValidationError"), ("[1]", "ValidationError")] {
+    for (text, code) in [("{bad", "JSONDecodeError"), (r#"{"bad": 1}"#, "ValidationError"), ("[1]", "ValidationError")]
+    {
         one.send(text).await;
         let error = one.next().await.json();
         assert_eq!((&error["kind"], &error["code"]), (&json!("BashError"), &json!(code)), "{text}");
@@ -49,22 +53,33 @@ async fn commands_of_rest_and_socket_are_seen_by_all() {
 
 #[tokio::test]
 async fn a_replay_has_everything_once() {
+    const BEFORE: usize = 60;
+    const DURING: usize = 60;
     let server = TestServer::start().await;
-    for number in 0..60 {
+    for number in 0..BEFORE {
         server.execute(json!({"command": format!("echo {number}")})).await;
     }
-    let mut socket = server.socket(&format!("{PATH}?resend_mode=all")).await;
-    let running = server.execute(json!({"command": "echo live"}));
-    let (_, stdouts) = tokio::join!(running, async {
-        let mut stdouts = Vec::new();
-        while stdouts.last() != Some(&json!("live\n")) {
-            stdouts.push(command(&mut socket).await.pop().unwrap()["stdout"].clone());
+    // Sockets open while commands run, so that events are stored, replayed and published in every order.
+    let path = format!("{PATH}?resend_mode=all");
+    let watched = (0..10).map(async |_| {
+        let mut socket = server.socket(&path).await;
+        let mut ids = Vec::new();
+        let mut ended = 0;
+        while ended < BEFORE + DURING {
+            let frame = socket.next().await.json();
+            ended += usize::from(!frame["exit_code"].is_null());
+            ids.push(frame["id"].as_str().unwrap().to_owned());
         }
-        stdouts
+        ids
     });
-    let expected: Vec<_> = (0..60).map(|number| json!(format!("{number}\n"))).chain([json!("live\n")]).collect();
-    assert_eq!(stdouts, expected);
-    assert!(server.try_socket(&format!("{PATH}?resend_mode=bogus"), &[]).await.err().unwrap().to_string().contains("403"));
+    let commands = (0..DURING).map(|number| server.execute(json!({"command": format!("echo {number}")})));
+    let (_, watched) = tokio::join!(join_all(commands), join_all(watched));
+    for ids in watched {
+        assert_eq!(ids.len(), 2 * (BEFORE + DURING));
+        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "an event came twice");
+    }
+    let refused = server.try_socket(&format!("{PATH}?resend_mode=bogus"), &[]).await.err().unwrap();
+    assert!(refused.to_string().contains("403"), "{refused}");
     server.stop().await;
 }
 
@@ -144,7 +159,8 @@ async fn a_client_that_does_not_read_is_dropped_and_holds_up_nobody() {
             break code;
         }
     };
-    assert_eq!(code, 1013);
+    // 1006 if even the goodbye could not be sent in time.
+    assert!(matches!(code, 1013 | 1006), "closed with {code}");
     server.stop().await;
 }
 

@@ -85,7 +85,13 @@ async fn queries_and_paths_are_judged_too() {
         (Method::GET, format!("{search}?limit=0"), "greater_than", json!(["query", "limit"]), json!("0")),
         (Method::GET, format!("{search}?limit=101"), "less_than_equal", json!(["query", "limit"]), json!("101")),
         (Method::GET, format!("{search}?limit=x"), "int_parsing", json!(["query", "limit"]), json!("x")),
-        (Method::GET, format!("{search}?command_id__eq=x"), "uuid_parsing", json!(["query", "command_id__eq"]), json!("x")),
+        (
+            Method::GET,
+            format!("{search}?command_id__eq=x"),
+            "uuid_parsing",
+            json!(["query", "command_id__eq"]),
+            json!("x"),
+        ),
         (Method::GET, format!("{search}?sort_order=UP"), "literal_error", json!(["query", "sort_order"]), json!("UP")),
         (Method::GET, "/api/file/download".to_owned(), "missing", json!(["query", "path"]), Value::Null),
         (

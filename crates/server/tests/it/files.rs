@@ -26,7 +26,8 @@ impl TestServer {
 #[tokio::test]
 async fn what_is_uploaded_can_be_downloaded_under_any_name() {
     let server = TestServer::start().await;
-    for name in ["up.txt", "new/parents/a b.txt", "é €/😀 \"quoted\";=.txt", "50%+1&x=#?.txt", "line\nbreak", " "] {
+    for name in ["up.txt", "new/parents/a b.txt", "é €/😀 \"quoted\";=.txt", "50%+1&x=#?.txt", "line\nbreak", " "]
+    {
         let path = server.path(name);
         let content = format!("hello {name}\r\n--\0");
         let (status, body) = server.upload(&path, content.clone()).await;
@@ -36,7 +37,8 @@ async fn what_is_uploaded_can_be_downloaded_under_any_name() {
     }
     let name = std::ffi::OsStr::from_bytes(b"\xff\xfe.bin");
     std::fs::write(server.folder.join(name), "bytes").unwrap();
-    let (status, body) = answer(server.get(&format!("/api/file/download?path={}/%ff%FE.bin", server.folder.display()))).await;
+    let (status, body) =
+        answer(server.get(&format!("/api/file/download?path={}/%ff%FE.bin", server.folder.display()))).await;
     assert_eq!((status, body), (StatusCode::OK, json!("bytes")));
     server.stop().await;
 }
@@ -92,7 +94,7 @@ async fn an_upload_that_breaks_off_leaves_the_old_file() {
          Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).await.unwrap();
-    stream.write_all(&[b'x'; 500_000]).await.unwrap();
+    stream.write_all(&vec![b'x'; 500_000]).await.unwrap();
     let files = || std::fs::read_dir(&server.folder).unwrap().count();
     until(async || (files() > 1).then_some(())).await;
     drop(stream);
@@ -117,7 +119,8 @@ async fn uploads_that_make_no_sense_say_why() {
         assert_eq!((status, body), (StatusCode::BAD_REQUEST, json!({"detail": detail})), "{path}");
     }
     let request = server.post("/api/file/upload").query(&[("path", &file)]);
-    let missing = json!({"detail": [{"type": "missing", "loc": ["body", "file"], "msg": "Field required", "input": null}]});
+    let missing =
+        json!({"detail": [{"type": "missing", "loc": ["body", "file"], "msg": "Field required", "input": null}]});
     for request in [
         request.try_clone().unwrap(),
         request.try_clone().unwrap().json(&json!({})),
@@ -152,9 +155,11 @@ async fn parts_of_a_file_and_files_that_did_not_change() {
         assert_eq!(header(&response, "content-range"), content_range);
         assert_eq!(response.text().await.unwrap(), text);
     }
-    for (if_range, status) in
-        [(&etag, StatusCode::PARTIAL_CONTENT), (&modified, StatusCode::PARTIAL_CONTENT), (&"\"x\"".to_owned(), StatusCode::OK)]
-    {
+    for (if_range, status) in [
+        (&etag, StatusCode::PARTIAL_CONTENT),
+        (&modified, StatusCode::PARTIAL_CONTENT),
+        (&"\"x\"".to_owned(), StatusCode::OK),
+    ] {
         let response = get().header("Range", "bytes=0-3").header("If-Range", if_range).send().await.unwrap();
         assert_eq!(response.status(), status, "{if_range}");
     }

@@ -29,8 +29,7 @@ async fn changes_diffs_and_commits() {
     for path in ["/nonexistent", "/"] {
         assert_eq!(get("/api/git/changes", &[("path", path)]).await, (StatusCode::OK, json!([])), "{path}");
     }
-    for (name, modified, original) in
-        [("a b.txt", "1\nchanged", "1\n2"), ("gone", "", "bye"), ("né w.txt", "new", "")]
+    for (name, modified, original) in [("a b.txt", "1\nchanged", "1\n2"), ("gone", "", "bye"), ("né w.txt", "new", "")]
     {
         let (_, diff) = get("/api/git/diff", &[("path", &format!("{repo}/{name}"))]).await;
         assert_eq!(diff, json!({"modified": modified, "original": original}), "{name}");
@@ -46,7 +45,10 @@ async fn changes_diffs_and_commits() {
     let (_, diff) = get("/api/git/diff", &[("path", &gone), ("commit", sha)]).await;
     assert_eq!(diff, json!({"modified": "bye", "original": ""}));
     let (status, body) = get("/api/git/diff", &[("path", &gone), ("commit", sha), ("ref", "HEAD")]).await;
-    assert_eq!((status, body), (StatusCode::BAD_REQUEST, json!({"detail": "'ref' and 'commit' are mutually exclusive"})));
+    assert_eq!(
+        (status, body),
+        (StatusCode::BAD_REQUEST, json!({"detail": "'ref' and 'commit' are mutually exclusive"}))
+    );
     let (status, _) = get("/api/git/commits/deadbeef/changes", &[("path", &repo)]).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
     server.stop().await;

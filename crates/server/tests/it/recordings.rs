@@ -30,8 +30,21 @@ struct Exchange {
 
 /// Fields whose values are equal, where both answers have them.
 const EQUAL: [&str; 15] = [
-    "command", "cwd", "timeout", "exit_code", "stdout", "stderr", "success", "file_size", "modified", "original", "detail",
-    "status", "path", "subject", "author",
+    "command",
+    "cwd",
+    "timeout",
+    "exit_code",
+    "stdout",
+    "stderr",
+    "success",
+    "file_size",
+    "modified",
+    "original",
+    "detail",
+    "status",
+    "path",
+    "subject",
+    "author",
 ];
 
 /// What the replay knows of the recording's names.
@@ -66,7 +79,8 @@ impl Replay<'_> {
         }
         if exchange.path == "/api/file/upload" {
             if exchange.status != 422 {
-                request = request.multipart(Form::new().part("file", Part::bytes(b"hello upload".as_slice()).file_name("x")));
+                request =
+                    request.multipart(Form::new().part("file", Part::bytes(b"hello upload".as_slice()).file_name("x")));
             }
         } else if !exchange.req.is_null() {
             let body: Value = serde_json::from_str(&self.translate_all(&exchange.req)).unwrap();
@@ -167,7 +181,8 @@ async fn files_and_git() {
         let output = server.execute(json!({"command": command})).await;
         assert_eq!(output["exit_code"], 0, "{output}");
     };
-    run("mkdir -p files && cd files && mkdir -p sub/alpha sub/Beta sub/x1 sub/x2 sub/Zeta sub/.hid && touch sub/file").await;
+    run("mkdir -p files && cd files && mkdir -p sub/alpha sub/Beta sub/x1 sub/x2 sub/Zeta sub/.hid && touch sub/file")
+        .await;
     run("git init -q -b main gitrepo").await;
     let mut git_answers = 0;
     for exchange in exchanges(include_str!("recordings/f_files_git.jsonl")) {
@@ -180,7 +195,8 @@ async fn files_and_git() {
             git_answers += 1;
         }
         let body = replay.send(&exchange).await;
-        let is_refusal_of_git = exchange.resp["detail"].as_str().is_some_and(|detail| detail.starts_with("Git command"));
+        let is_refusal_of_git =
+            exchange.resp["detail"].as_str().is_some_and(|detail| detail.starts_with("Git command"));
         if is_refusal_of_git {
             assert!(body["detail"].as_str().unwrap().starts_with("Git command failed: "), "{body}");
         }

@@ -25,7 +25,7 @@ use tokio_tungstenite::{
 };
 
 /// The longest a test waits for something that must happen.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Every conversation works in the server's folder.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ impl TestServer {
         let engine = longshore_engine::Options {
             conversations_dir: directory.path().join("conversations"),
             max_concurrent_runs: 10,
-            idle_ttl: Duration::from_secs(60),
+            idle_ttl: Duration::from_mins(1),
         };
         let server = Server::new(
             options,

@@ -44,10 +44,7 @@ pub(crate) async fn execute(state: &AppState, place: &Place, request: ExecuteBas
 /// Ends a command of `place`.
 pub(crate) async fn stop(state: &AppState, place: &Place, id: Uuid) -> Result<Success, ApiError> {
     state.activity().touch();
-    match state.bash().stop(&place.scope, id).await? {
-        true => Ok(Success::OK),
-        false => Err(ApiError::not_found("Not Found")),
-    }
+    if state.bash().stop(&place.scope, id).await? { Ok(Success::OK) } else { Err(ApiError::not_found("Not Found")) }
 }
 
 /// Starts a command and answers at once. Its output is in the events.

@@ -35,7 +35,7 @@ async fn create_conversation(
     ApiJson(wish): ApiJson<StartConversation>,
 ) -> Result<(StatusCode, JsonText), ApiError> {
     state.activity().touch();
-    let (info, made) = state.engine().create(principal.user(), wish, query.wanted()).await?;
+    let (info, made) = Box::pin(state.engine().create(principal.user(), wish, query.wanted())).await?;
     let status = match made {
         Made::New => StatusCode::CREATED,
         Made::Before => StatusCode::OK,

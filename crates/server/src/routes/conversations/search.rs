@@ -69,7 +69,6 @@ pub(crate) struct SearchQuery {
 
 /// A page of conversations.
 #[derive(Serialize, ToSchema)]
-#[expect(dead_code, reason = "the document describes what is written as text")]
 pub(crate) struct ConversationPage {
     items: Vec<ConversationInfo>,
     /// The `page_id` of the next page.
@@ -92,7 +91,6 @@ async fn search_conversations(
         // A page that is not there is the first one, as on the official server.
         from: page_id.and_then(|id| id.parse().ok()),
         limit: bounded("limit", limit, Least::Above(0), 100, 100)?,
-        ids: None,
     };
     let page = state.engine().list(principal.user(), query, SkillsQuery { include_skills }.wanted()).await?;
     Ok(JsonText::page(page.items.iter().map(|info| &info.0[..]), page.next.as_deref()))

@@ -74,6 +74,10 @@ async fn update_secrets(
     ApiJson(wish): ApiJson<UpdateSecrets>,
 ) -> Result<Json<Success>, ApiError> {
     state.activity().touch();
-    state.engine().update_secrets(principal.user(), path.conversation_id, wish.secrets).await.map_err(plain_not_found)?;
+    state
+        .engine()
+        .update_secrets(principal.user(), path.conversation_id, wish.secrets)
+        .await
+        .map_err(plain_not_found)?;
     Ok(Json(Success::OK))
 }

@@ -1,6 +1,7 @@
 //! Files from the workspace.
 
 use std::{
+    fmt::Write as _,
     path::Path,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -11,8 +12,8 @@ use axum::{
     http::{
         HeaderMap, HeaderName, HeaderValue, StatusCode,
         header::{
-            ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_NONE_MATCH, IF_RANGE,
-            LAST_MODIFIED, RANGE, X_CONTENT_TYPE_OPTIONS,
+            ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
+            IF_RANGE, LAST_MODIFIED, RANGE, X_CONTENT_TYPE_OPTIONS,
         },
     },
     response::{IntoResponse, Response},
@@ -99,7 +100,10 @@ fn unreadable(error: Error) -> ApiError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
     Whole,
-    Some { first: u64, last: u64 },
+    Some {
+        first: u64,
+        last: u64,
+    },
     /// A part that the file does not have.
     None,
 }
@@ -132,7 +136,9 @@ fn part(asked: &str, len: u64) -> Part {
 fn is_still(headers: &HeaderMap, metadata: &Metadata) -> bool {
     match headers.get(IF_RANGE) {
         None => true,
-        Some(known) => known.as_bytes() == etag(metadata).as_bytes() || known.as_bytes() == modified(metadata).as_bytes(),
+        Some(known) => {
+            known.as_bytes() == etag(metadata).as_bytes() || known.as_bytes() == modified(metadata).as_bytes()
+        }
     }
 }
 
@@ -179,7 +185,7 @@ fn disposition(path: &Path) -> String {
         if is_plain(byte) {
             escaped.push(char::from(*byte));
         } else {
-            escaped.push_str(&format!("%{byte:02X}"));
+            let _ = write!(escaped, "%{byte:02X}");
         }
     }
     format!("attachment; filename*=utf-8''{escaped}")

@@ -78,9 +78,8 @@ pub(super) async fn folders(place: &Place, path: &Path, include_hidden: bool) ->
         .filter(|entry| entry.kind == FileKind::Directory)
         .filter_map(|entry| entry.name.into_string().ok())
         .filter(|name| include_hidden || !name.starts_with('.'));
-    let mut folders: Vec<_> = names
-        .filter_map(|name| Some(Folder { path: path.join(&name).to_str()?.to_owned(), name }))
-        .collect();
+    let mut folders: Vec<_> =
+        names.filter_map(|name| Some(Folder { path: path.join(&name).to_str()?.to_owned(), name })).collect();
     folders.sort_by_cached_key(|folder| key(&folder.name));
     Ok(folders)
 }

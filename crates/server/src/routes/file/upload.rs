@@ -4,10 +4,7 @@ use axum::{
     extract::{Request, State},
     http::StatusCode,
 };
-use longshore_protocol::{
-    error::ErrorBody,
-    file::FileUploaded,
-};
+use longshore_protocol::{error::ErrorBody, file::FileUploaded};
 use longshore_workspace::{Error, Parents};
 use serde::Deserialize;
 use serde_json::Value;

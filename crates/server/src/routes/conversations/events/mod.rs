@@ -10,5 +10,9 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::state::AppState;
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::default().merge(confirm::router()).merge(read::router()).merge(search::router()).merge(send::router())
+    OpenApiRouter::default()
+        .merge(confirm::router())
+        .merge(read::router())
+        .merge(search::router())
+        .merge(send::router())
 }

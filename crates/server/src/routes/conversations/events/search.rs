@@ -54,13 +54,13 @@ pub(crate) struct SearchQuery {
     #[param(inline)]
     sort_order: EventSortOrder,
     /// Not before this time.
-    #[serde(default)]
+    #[serde(default, rename = "timestamp__gte")]
     #[param(value_type = Option<String>)]
-    timestamp__gte: Option<WallTime>,
+    since: Option<WallTime>,
     /// Before this time.
-    #[serde(default)]
+    #[serde(default, rename = "timestamp__lt")]
     #[param(value_type = Option<String>)]
-    timestamp__lt: Option<WallTime>,
+    before: Option<WallTime>,
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -76,13 +76,13 @@ pub(crate) struct CountQuery {
     #[serde(default)]
     body: Option<String>,
     /// Not before this time.
-    #[serde(default)]
+    #[serde(default, rename = "timestamp__gte")]
     #[param(value_type = Option<String>)]
-    timestamp__gte: Option<WallTime>,
+    since: Option<WallTime>,
     /// Before this time.
-    #[serde(default)]
+    #[serde(default, rename = "timestamp__lt")]
     #[param(value_type = Option<String>)]
-    timestamp__lt: Option<WallTime>,
+    before: Option<WallTime>,
 }
 
 impl CountQuery {
@@ -92,15 +92,14 @@ impl CountQuery {
             kind: self.kind.map(|kind| kind.rsplit('.').next().unwrap_or_default().to_owned()),
             source: self.source,
             text: self.body.filter(|text| !text.is_empty()),
-            since: self.timestamp__gte.map(|time| time.0.to_string()),
-            before: self.timestamp__lt.map(|time| time.0.to_string()),
+            since: self.since.map(|time| time.0.to_string()),
+            before: self.before.map(|time| time.0.to_string()),
         }
     }
 }
 
 /// A page of events, without null fields.
 #[derive(Serialize, ToSchema)]
-#[expect(dead_code, reason = "the document describes what is written as text")]
 pub(crate) struct EventPage {
     items: Vec<Event>,
     /// The `page_id` of the next page.
@@ -119,9 +118,9 @@ async fn search_events(
     ApiPath(path): ApiPath<Id>,
     ApiQuery(query): ApiQuery<SearchQuery>,
 ) -> Result<JsonText, ApiError> {
-    let SearchQuery { page_id, limit, kind, source, body, sort_order, timestamp__gte, timestamp__lt } = query;
+    let SearchQuery { page_id, limit, kind, source, body, sort_order, since, before } = query;
     let query = EventQuery {
-        filter: CountQuery { kind, source, body, timestamp__gte, timestamp__lt }.filter(),
+        filter: CountQuery { kind, source, body, since, before }.filter(),
         descending: sort_order == EventSortOrder::TimestampDesc,
         from: page_id.filter(|id| !id.is_empty()),
         limit: bounded("limit", limit, Least::Above(0), 100, 100)?,
