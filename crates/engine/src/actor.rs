@@ -23,7 +23,7 @@ use crate::{
     conversations::Shared,
     feed::{Closed, Frame},
     jobs::{Jobs, Report},
-    live::{Live, Reply, Wish},
+    live::{Answer, Live, Reply, Wish},
     lookup,
     toolbox::Toolbox,
 };
@@ -76,95 +76,174 @@ struct Work {
     has_new_secrets: bool,
 }
 
+/// What others see when it is durable.
+struct Published {
+    frames: Vec<Frame>,
+    calls: Vec<Call>,
+    title: Option<String>,
+    tags: Option<IndexMap<String, String>>,
+    has_new_secrets: bool,
+}
+
 impl From<Vec<Effect>> for Work {
     fn from(effects: Vec<Effect>) -> Self {
         Self { effects, ..Self::default() }
     }
 }
 
+/// Why a task ends.
+enum End {
+    /// Nobody uses the conversation.
+    Unused,
+    /// The conversation was deleted; whoever wanted that is told when nothing is left of it.
+    Deleted(Reply),
+    /// The server stops.
+    Stopping,
+    /// What was decided could not be stored. What the machine believes and what is stored may differ now, so the stored log
+    /// is read again.
+    Failed(longshore_store::Error),
+}
+
+/// Takes the conversation out of memory and lets its readers go, even if the task panics.
+struct Leaving {
+    shared: Arc<Shared>,
+    live: Arc<Live>,
+    reason: Closed,
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.shared.forget(&self.live);
+        self.live.feed.close(self.reason);
+    }
+}
+
 impl Actor {
     /// Works until the conversation leaves memory.
     pub(crate) async fn run(mut self) {
-        let reason = self.work().await;
+        let mut leaving =
+            Leaving { shared: Arc::clone(&self.shared), live: Arc::clone(&self.live), reason: Closed::Failed };
+        let end = self.work().await;
+        leaving.reason = match &end {
+            End::Deleted(_) => Closed::Deleted,
+            End::Stopping => Closed::Stopping,
+            End::Unused | End::Failed(_) => Closed::Failed,
+        };
+        drop(leaving);
         self.jobs.abort();
-        self.shared.forget(&self.live);
-        self.live.feed.close(reason);
-        // Whoever still has a wish finds the mailbox closed and loads the conversation again.
-        drop(self.mailbox);
+        self.turn_away(&end).await;
         self.toolbox.close().await;
+        if let End::Deleted(reply) = end {
+            let _ = reply.send(Answer::Done(Ok(())));
+        }
     }
 
-    async fn work(&mut self) -> Closed {
+    /// Answers the wishes that came too late.
+    async fn turn_away(&mut self, end: &End) {
+        self.mailbox.close();
+        while let Some((wish, reply)) = self.mailbox.recv().await {
+            let _ = reply.send(match end {
+                End::Unused => Answer::Left(wish),
+                End::Deleted(_) => Answer::Done(Err(Error::NotFound(self.live.id))),
+                End::Stopping => Answer::Done(Err(Error::Stopping)),
+                End::Failed(error) => Answer::Done(Err(self.refusal(error))),
+            });
+        }
+    }
+
+    async fn work(&mut self) -> End {
+        let stopping = self.shared.stopping.clone();
         let ttl = self.shared.options.idle_ttl;
-        let mut leave_at = Instant::now() + ttl;
+        if let Err(error) = self.recover().await {
+            return self.fail(error);
+        }
+        let mut patience = ttl;
         loop {
-            let is_sound = tokio::select! {
+            let outcome = tokio::select! {
+                () = stopping.cancelled() => return self.stop().await,
                 Some((wish, reply)) = self.mailbox.recv() => {
-                    leave_at = Instant::now() + ttl;
-                    if let Wish::Stop(reason) = wish {
-                        self.stop(reason, reply).await;
-                        return reason;
+                    patience = ttl;
+                    if let Wish::Delete = wish {
+                        match self.delete().await {
+                            Ok(()) => return End::Deleted(reply),
+                            Err(error) => {
+                                let _ = reply.send(Answer::Done(Err(error)));
+                                continue;
+                            }
+                        }
                     }
                     self.grant(wish, reply).await
                 }
                 Some(report) = self.reports.recv() => {
-                    leave_at = Instant::now() + ttl;
+                    patience = ttl;
                     self.take(report).await
                 }
-                () = tokio::time::sleep_until(leave_at) => {
-                    if self.can_leave() {
-                        return Closed::Failed;
+                () = tokio::time::sleep(patience) => {
+                    if self.can_leave() && self.shared.forget_unread(&self.live) {
+                        return End::Unused;
                     }
-                    leave_at = Instant::now() + LEAVE_RETRY.min(ttl);
-                    true
+                    patience = ttl.min(LEAVE_RETRY);
+                    Ok(())
                 }
             };
-            if !is_sound {
-                // What the machine believes and what is stored may differ now, so the stored log is read again.
-                return Closed::Failed;
+            if let Err(error) = outcome {
+                return self.fail(error);
             }
         }
     }
 
-    /// Whether nobody would notice if the conversation were only a row.
+    /// Whether nothing would be lost if the conversation were only a row.
     fn can_leave(&self) -> bool {
-        self.machine.is_resting()
-            && self.machine.status() != ExecutionStatus::Running
-            && Arc::strong_count(&self.live.readers) == 1
-            && self.mailbox.is_empty()
+        self.machine.is_resting() && self.machine.status() != ExecutionStatus::Running && self.mailbox.is_empty()
     }
 
-    async fn stop(&mut self, reason: Closed, reply: Reply) {
-        let is_busy = !self.machine.is_resting() || self.machine.status() == ExecutionStatus::Running;
-        let result = if is_busy && reason == Closed::Stopping {
+    async fn stop(&mut self) -> End {
+        if !self.machine.is_resting() || self.machine.status() == ExecutionStatus::Running {
             let world = &mut self.shared.parts.clock.clone();
             let mut effects = self.machine.pause(world);
             effects.extend(self.machine.interrupt(world));
-            self.perform(effects.into()).await
-        } else {
-            Ok(())
-        };
-        self.jobs.abort();
-        let _ = reply.send(result);
+            if let Err(error) = self.perform(effects.into()).await {
+                return self.fail(error);
+            }
+        }
+        End::Stopping
     }
 
-    /// Does what somebody wants and tells them. False if the conversation does not survive it.
-    async fn grant(&mut self, wish: Wish, reply: Reply) -> bool {
-        let result = match self.decide(wish) {
-            Ok((work, refusal)) => self.perform(work).await.and(refusal.map_or(Ok(()), Err)),
-            Err(error) => Err(error),
-        };
-        let is_sound = self.survives(&result);
-        let _ = reply.send(result);
-        is_sound
+    async fn delete(&self) -> Result<(), Error> {
+        match self.shared.parts.store.delete_conversation(&self.live.owner, self.live.id).await? {
+            true => Ok(()),
+            false => Err(Error::NotFound(self.live.id)),
+        }
     }
 
-    /// Whether the conversation can go on after this: not if something could not be stored.
-    fn survives(&self, result: &Result<(), Error>) -> bool {
-        let Err(error @ Error::Store(_)) = result else { return true };
-        let error: &dyn std::error::Error = error;
-        tracing::error!(conversation.id = %self.live.id, error, "a conversation stopped: it could not be stored");
-        false
+    fn fail(&self, error: longshore_store::Error) -> End {
+        let cause: &dyn std::error::Error = &error;
+        tracing::error!(conversation.id = %self.live.id, error = cause, "a conversation stopped: it could not be stored");
+        End::Failed(error)
+    }
+
+    fn refusal(&self, error: &longshore_store::Error) -> Error {
+        match error {
+            longshore_store::Error::NoSuchConversation(_) => Error::NotFound(self.live.id),
+            other => Error::Store(other.clone()),
+        }
+    }
+
+    /// Does what somebody wants and tells them. The error is one that the conversation does not survive.
+    async fn grant(&mut self, wish: Wish, reply: Reply) -> Result<(), longshore_store::Error> {
+        let (work, refusal) = match self.decide(wish) {
+            Ok((work, refusal)) => (work, refusal),
+            Err(error) => {
+                let _ = reply.send(Answer::Done(Err(error)));
+                return Ok(());
+            }
+        };
+        let result = self.perform(work).await;
+        let _ = reply.send(Answer::Done(match &result {
+            Ok(()) => refusal.map_or(Ok(()), Err),
+            Err(error) => Err(self.refusal(error)),
+        }));
+        result
     }
 
     /// What a wish means, and what of it cannot be granted although the rest is.
@@ -209,7 +288,7 @@ impl Actor {
                 }
                 work
             }
-            Wish::Stop(_) => Work::default(),
+            Wish::Settle | Wish::Delete => Work::default(),
         };
         Ok((work, refusal))
     }
@@ -220,8 +299,9 @@ impl Actor {
             let permit = Arc::clone(&self.shared.runs).try_acquire_owned().map_err(|_| Error::AtCapacity)?;
             self.permit = Some(permit);
         }
+        let effects = self.machine.run(world).map_err(|_| Error::AlreadyRunning)?;
         self.began = Some(Instant::now());
-        self.machine.run(world).map_err(|_| Error::AlreadyRunning)
+        Ok(effects)
     }
 
     fn title_for(&self, message: &Message) -> Option<String> {
@@ -242,19 +322,19 @@ impl Actor {
         self.machine.set_mask(Mask::new(values));
     }
 
-    /// Takes in what came of a job. False if the conversation does not survive it.
-    async fn take(&mut self, report: Report) -> bool {
+    /// Takes in what came of a job.
+    async fn take(&mut self, report: Report) -> Result<(), longshore_store::Error> {
         let mut clock = self.shared.parts.clock.clone();
         let work = match report {
             Report::Delta { generation, delta } => {
                 if self.jobs.is_current(generation) {
                     self.show_delta(delta);
                 }
-                return true;
+                return Ok(());
             }
             Report::Answered { generation, answer } => {
                 if !self.jobs.is_current(generation) {
-                    return true;
+                    return Ok(());
                 }
                 self.end_stream();
                 let calls = answer.iter().map(|answer| answer.call.clone()).collect();
@@ -264,7 +344,7 @@ impl Actor {
                 if self.machine.status() != ExecutionStatus::Running {
                     self.show_state();
                 }
-                return true;
+                return Ok(());
             }
             Report::Acted { action_id, result, learned } => {
                 if learned.iter().any(|value| !self.learned.contains(value)) {
@@ -274,8 +354,7 @@ impl Actor {
                 self.machine.acted(&mut clock, &action_id, result).into()
             }
         };
-        let result = self.perform(work).await;
-        self.survives(&result)
+        self.perform(work).await
     }
 
     fn show_delta(&mut self, delta: Delta) {
@@ -298,18 +377,18 @@ impl Actor {
     }
 
     fn show(&self, delta: StreamingDeltaEvent) {
-        self.live.feed.push([Frame::Transient(self.live.transient(Source::Agent, delta.into()))]);
+        self.live.feed.push(Frame::Transient(self.live.transient(Source::Agent, delta.into())));
     }
 
     fn show_state(&self) {
-        self.live.feed.push([Frame::Transient(self.live.full_state())]);
+        self.live.feed.push(Frame::Transient(self.live.full_state(&self.live.snapshot())));
     }
 
     /// Makes durable what was decided, tells readers, and starts what was asked for.
     ///
     /// A question to the model changes nothing in the world and may leave while the log is written; an action waits until the
     /// log says that it was begun.
-    async fn perform(&mut self, work: Work) -> Result<(), Error> {
+    async fn perform(&mut self, work: Work) -> Result<(), longshore_store::Error> {
         let Work { effects, calls, title, tags, has_new_secrets } = work;
         let mut events = Vec::new();
         let mut later = Vec::new();
@@ -321,6 +400,8 @@ impl Actor {
                 }
                 Effect::Abort => self.jobs.abort(),
                 Effect::Ask(question) => {
+                    // What an answer that was broken off left behind belongs to nobody.
+                    self.streams = Streams::default();
                     let streams = self.live.snapshot().definition.agent.llm.stream;
                     let model = self.model();
                     self.jobs.ask(model, question, streams);
@@ -329,7 +410,7 @@ impl Actor {
             }
         }
         if !events.is_empty() || title.is_some() || tags.is_some() || has_new_secrets {
-            let at = self.shared.parts.clock.now();
+            let at = self.shared.parts.clock.now().max(self.live.snapshot().updated_at.next());
             let mut commit = Commit::new(self.tail, at);
             let frames: Vec<_> =
                 (self.tail..).zip(&events).map(|(seq, event)| Frame::Durable(seq, Arc::clone(&event.json))).collect();
@@ -340,8 +421,8 @@ impl Actor {
             commit.tags.clone_from(&tags);
             commit.secrets = has_new_secrets.then(|| self.machine.secrets().clone());
             self.tail = self.shared.parts.store.commit(self.live.id, commit).await?;
-            self.publish(at, calls, title, tags, has_new_secrets);
-            self.live.feed.push(frames);
+            self.shared.touch();
+            self.publish(at, Published { frames, calls, title, tags, has_new_secrets });
         }
         for effect in later {
             match effect {
@@ -369,14 +450,8 @@ impl Actor {
         Ok(Arc::clone(self.model.insert(model)))
     }
 
-    fn publish(
-        &self,
-        at: UtcTime,
-        calls: Vec<Call>,
-        title: Option<String>,
-        tags: Option<IndexMap<String, String>>,
-        has_new_secrets: bool,
-    ) {
+    fn publish(&self, at: UtcTime, published: Published) {
+        let Published { frames, calls, title, tags, has_new_secrets } = published;
         let mut snapshot = (*self.live.snapshot()).clone();
         snapshot.updated_at = at;
         snapshot.progress = self.machine.progress().clone();
@@ -389,11 +464,11 @@ impl Actor {
         if has_new_secrets {
             snapshot.secrets = Arc::new(self.machine.secrets().clone());
         }
-        self.live.publish(snapshot, calls);
+        self.live.publish(snapshot, calls, frames);
     }
 
-    /// Stores the truth about a run that the last server did not survive.
-    pub(crate) async fn recover(&mut self) -> Result<(), Error> {
+    /// Stores the truth about what the last server left unfinished.
+    async fn recover(&mut self) -> Result<(), longshore_store::Error> {
         let effects = self.machine.recover(&mut self.shared.parts.clock.clone());
         self.perform(effects.into()).await
     }

@@ -1,6 +1,11 @@
 //! All conversations: those in memory and those that are rows.
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use indexmap::IndexMap;
 use longshore_agent::{Machine, Setup, prompt};
@@ -10,16 +15,16 @@ use longshore_protocol::{
     confirmation::{ConfirmationPolicy, ConfirmationResponse, SecurityAnalyzer},
     conversation::{ExecutionStatus, SendMessage, UpdateConversation},
 };
-use longshore_store::{ConversationQuery, EventFilter, EventQuery, Owner, Page, Store, StoredEvent};
+use longshore_store::{ConversationHead, ConversationQuery, EventFilter, EventQuery, Owner, Page, Store, StoredEvent};
 use parking_lot::Mutex;
-use tokio::sync::{OnceCell, Semaphore, oneshot};
-use tokio_util::task::TaskTracker;
+use tokio::sync::{OnceCell, Semaphore};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Error, Options, Parts, Replay, Subscription,
     actor::{Actor, Streams},
-    feed::Closed,
     info::{Info, Skills, Snapshot},
+    infos::Infos,
     jobs::Jobs,
     live::{Live, Wish},
     toolbox::Toolbox,
@@ -44,14 +49,70 @@ pub(crate) struct Shared {
     pub(crate) parts: Parts,
     pub(crate) options: Options,
     pub(crate) runs: Arc<Semaphore>,
-    live: Mutex<HashMap<(Owner, ConversationId), Slot>>,
+    /// Fires when the server stops.
+    pub(crate) stopping: CancellationToken,
+    pub(crate) infos: Infos,
+    /// When a conversation last changed.
+    used_at: Mutex<Instant>,
+    live: Mutex<HashMap<Key, Slot>>,
     tracker: TaskTracker,
 }
+
+type Key = (Owner, ConversationId);
 
 /// A conversation in memory, or on its way there.
 type Slot = Arc<OnceCell<Arc<Live>>>;
 
+/// A look at a slot, which is gone afterwards if nobody used it.
+struct Visit<'a> {
+    shared: &'a Shared,
+    key: Key,
+    slot: Option<Slot>,
+}
+
+impl Visit<'_> {
+    fn slot(&self) -> &OnceCell<Arc<Live>> {
+        self.slot.as_ref().expect("a slot is there until the visit ends")
+    }
+}
+
+impl Drop for Visit<'_> {
+    fn drop(&mut self) {
+        let mut slots = self.shared.live.lock();
+        let Some(slot) = self.slot.take() else { return };
+        let is_there = slots.get(&self.key).is_some_and(|current| Arc::ptr_eq(current, &slot));
+        // Two references mean that nobody else looks at it: the map's and ours.
+        if is_there && !slot.initialized() && Arc::strong_count(&slot) == 2 {
+            slots.remove(&self.key);
+        }
+    }
+}
+
 impl Shared {
+    fn visit(&self, owner: &Owner, id: ConversationId) -> Visit<'_> {
+        let key = (owner.clone(), id);
+        let slot = Arc::clone(self.live.lock().entry(key.clone()).or_default());
+        Visit { shared: self, key, slot: Some(slot) }
+    }
+
+    /// Whether this is the conversation in memory.
+    fn holds(&self, live: &Arc<Live>) -> bool {
+        let slots = self.live.lock();
+        let slot = slots.get(&(live.owner.clone(), live.id));
+        slot.and_then(|slot| slot.get()).is_some_and(|current| Arc::ptr_eq(current, live))
+    }
+
+    /// Takes a conversation out of memory unless it has readers, and says whether it did. A reader that comes at the same
+    /// time finds that it is gone.
+    pub(crate) fn forget_unread(&self, live: &Arc<Live>) -> bool {
+        let mut slots = self.live.lock();
+        let is_unread = Arc::strong_count(&live.readers) == 1;
+        if is_unread {
+            slots.remove(&(live.owner.clone(), live.id));
+        }
+        is_unread
+    }
+
     /// Takes a conversation out of memory, if it is the one that is there.
     pub(crate) fn forget(&self, live: &Arc<Live>) {
         let mut slots = self.live.lock();
@@ -59,6 +120,15 @@ impl Shared {
         if slots.get(&key).and_then(|slot| slot.get()).is_some_and(|current| Arc::ptr_eq(current, live)) {
             slots.remove(&key);
         }
+    }
+
+    /// A conversation changed now.
+    pub(crate) fn touch(&self) {
+        *self.used_at.lock() = Instant::now();
+    }
+
+    fn max_runs(&self) -> usize {
+        self.options.max_concurrent_runs.min(Semaphore::MAX_PERMITS)
     }
 
     pub(crate) fn persistence_dir(&self, id: ConversationId) -> PathBuf {
@@ -73,8 +143,16 @@ impl Shared {
 impl Engine {
     /// An engine over what is stored.
     pub fn new(parts: Parts, options: Options) -> Self {
-        let runs = Arc::new(Semaphore::new(options.max_concurrent_runs.min(Semaphore::MAX_PERMITS)));
-        let shared = Shared { parts, options, runs, live: Mutex::default(), tracker: TaskTracker::new() };
+        let shared = Shared {
+            parts,
+            runs: Arc::new(Semaphore::new(options.max_concurrent_runs.min(Semaphore::MAX_PERMITS))),
+            options,
+            infos: Infos::new(),
+            used_at: Mutex::new(Instant::now()),
+            stopping: CancellationToken::new(),
+            live: Mutex::default(),
+            tracker: TaskTracker::new(),
+        };
         Self { shared: Arc::new(shared) }
     }
 
@@ -84,7 +162,7 @@ impl Engine {
     /// [`Error::Store`] if the list cannot be read. A conversation that cannot be loaded is named in the log.
     pub async fn recover(&self) -> Result<(), Error> {
         for (owner, id) in self.shared.parts.store.interrupted().await? {
-            if let Err(error) = self.live(&owner, id).await {
+            if let Err(error) = self.wish(&owner, id, Wish::Settle).await {
                 let error: &dyn std::error::Error = &error;
                 tracing::error!(conversation.id = %id, error, "an interrupted conversation could not be loaded");
             }
@@ -99,34 +177,55 @@ impl Engine {
     pub async fn info(&self, owner: &Owner, id: ConversationId, skills: Skills) -> Result<Info, Error> {
         let store = &self.shared.parts.store;
         if let Some(live) = self.in_memory(owner, id) {
-            if let Some(info) = live.answered(skills) {
-                return Ok(info);
-            }
+            let epoch = match live.answered(skills) {
+                Ok(info) => return Ok(info),
+                Err(epoch) => epoch,
+            };
             let children = store.children(owner, id).await?;
-            return Ok(live.answer(children, skills));
+            return Ok(live.answer(children, skills, epoch));
         }
-        let row = store.conversation(owner, id).await?.ok_or(Error::NotFound(id))?;
-        let calls = store.calls(&[id]).await?.pop().unwrap_or_default();
-        let children = store.children(owner, id).await?;
-        Ok(Snapshot::of_row(row, self.shared.persistence_text(id)).info(&calls, children, skills))
+        self.info_of_row(owner, id, skills).await
     }
 
-    /// A page of conversations.
+    /// A conversation that is only a row.
+    async fn info_of_row(&self, owner: &Owner, id: ConversationId, skills: Skills) -> Result<Info, Error> {
+        let store = &self.shared.parts.store;
+        let row = store.conversation(owner, id).await?.ok_or(Error::NotFound(id))?;
+        let row = self.settled(row).await?;
+        let calls = store.calls(&[id]).await?.pop().unwrap_or_default();
+        let children = store.children(owner, id).await?;
+        let updated_at = row.updated_at;
+        let info = Snapshot::of_row(row, self.shared.persistence_text(id)).info(&calls, children, skills);
+        self.shared.infos.put(owner, id, skills, updated_at, &info);
+        Ok(info)
+    }
+
+    /// A page of conversations. A damaged one is left out and named in the log, so that the others can be seen.
     ///
     /// # Errors
     /// [`Error::Store`].
     pub async fn list(&self, owner: &Owner, query: ConversationQuery, skills: Skills) -> Result<Page<Info>, Error> {
-        let store = &self.shared.parts.store;
-        let page = store.conversations(owner, query).await?;
-        let ids: Vec<_> = page.items.iter().map(|row| row.id).collect();
-        let calls = store.calls(&ids).await?;
-        let mut items = Vec::with_capacity(ids.len());
-        for (row, calls) in page.items.into_iter().zip(calls) {
-            let id = row.id;
-            let children = store.children(owner, id).await?;
-            items.push(Snapshot::of_row(row, self.shared.persistence_text(id)).info(&calls, children, skills));
+        let heads = self.shared.parts.store.find_conversations(owner, query).await?;
+        let mut items = Vec::with_capacity(heads.items.len());
+        for ConversationHead { id, updated_at } in heads.items {
+            if self.in_memory(owner, id).is_none()
+                && let Some(info) = self.shared.infos.get(owner, id, skills, updated_at)
+            {
+                items.push(info);
+                continue;
+            }
+            match self.info(owner, id, skills).await {
+                Ok(info) => items.push(info),
+                // It was deleted meanwhile.
+                Err(Error::NotFound(_)) => {}
+                Err(Error::Store(error @ longshore_store::Error::Damaged { .. })) => {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::error!(conversation.id = %id, error, "a conversation is left out of a list");
+                }
+                Err(error) => return Err(error),
+            }
         }
-        Ok(Page { items, next: page.next })
+        Ok(Page { items, next: heads.next })
     }
 
     /// Conversations by id, in the order of `ids`.
@@ -164,15 +263,9 @@ impl Engine {
     /// [`Error::NotFound`].
     pub async fn delete(&self, owner: &Owner, id: ConversationId) -> Result<(), Error> {
         let row = self.shared.parts.store.conversation(owner, id).await.ok().flatten();
-        if !self.shared.parts.store.delete_conversation(owner, id).await? {
-            return Err(Error::NotFound(id));
-        }
-        // From here on the task cannot store anything, so it can only stop.
-        if let Some(live) = self.in_memory(owner, id) {
-            self.stop(&live, Closed::Deleted).await;
-        }
-        if let Some(parent) = row.and_then(|row| row.parent).and_then(|parent| self.in_memory(owner, parent)) {
-            parent.forget_answer();
+        self.erase(owner, id).await?;
+        if let Some(parent) = row.and_then(|row| row.parent) {
+            self.forget_answer(owner, parent);
         }
         let folder = self.shared.persistence_dir(id);
         match tokio::fs::remove_dir_all(&folder).await {
@@ -292,8 +385,13 @@ impl Engine {
     /// # Errors
     /// [`Error::NotFound`].
     pub async fn subscribe(&self, owner: &Owner, id: ConversationId, replay: Replay) -> Result<Subscription, Error> {
-        let live = self.live(owner, id).await?;
-        Subscription::new(live, Arc::clone(&self.shared.parts.store), replay).await
+        loop {
+            let live = self.live(owner, id).await?;
+            let reader = Arc::clone(&live.readers);
+            if self.shared.holds(&live) {
+                return Subscription::new(live, reader, Arc::clone(&self.shared.parts.store), replay).await;
+            }
+        }
     }
 
     /// A page of events.
@@ -373,30 +471,66 @@ impl Engine {
         Arc::clone(&self.shared.parts.store)
     }
 
+    /// How long nobody has used a conversation: no time at all while one runs.
+    pub fn idle(&self) -> Duration {
+        if self.shared.runs.available_permits() < self.shared.max_runs() {
+            return Duration::ZERO;
+        }
+        self.shared.used_at.lock().elapsed()
+    }
+
     /// How many conversations are in memory.
     pub fn in_memory_count(&self) -> usize {
-        self.shared.live.lock().len()
+        self.shared.live.lock().values().filter(|slot| slot.initialized()).count()
     }
 
     /// Stops all conversations: what runs is broken off, stored and paused. Takes less than two seconds.
     pub async fn shutdown(&self) {
-        // From here on nothing is loaded any more.
+        self.shared.stopping.cancel();
         self.shared.tracker.close();
-        let all: Vec<_> = self.shared.live.lock().values().filter_map(|slot| slot.get().cloned()).collect();
-        let stops = all.iter().map(|live| self.stop(live, Closed::Stopping));
-        let stop_all = async {
-            futures::future::join_all(stops).await;
-            self.shared.tracker.wait().await;
-        };
-        if tokio::time::timeout(STOP_TIMEOUT, stop_all).await.is_err() {
+        if tokio::time::timeout(STOP_TIMEOUT, self.shared.tracker.wait()).await.is_err() {
             tracing::warn!("some conversations did not stop in time");
         }
     }
 
-    async fn stop(&self, live: &Live, reason: Closed) {
-        let (reply, answer) = oneshot::channel();
-        if live.mailbox.send((Wish::Stop(reason), reply)).await.is_ok() {
-            let _ = answer.await;
+    /// Deletes the row. Nobody loads the conversation meanwhile, and what is in memory of it is gone afterwards.
+    async fn erase(&self, owner: &Owner, id: ConversationId) -> Result<(), Error> {
+        let store = &self.shared.parts.store;
+        let delete_row = || async {
+            match store.delete_conversation(owner, id).await {
+                Ok(true) => Err(Ok(())),
+                Ok(false) => Err(Err(Error::NotFound(id))),
+                Err(error) => Err(Err(error.into())),
+            }
+        };
+        loop {
+            let visit = self.shared.visit(owner, id);
+            let live = match visit.slot().get_or_try_init(delete_row).await {
+                Ok(live) => Arc::clone(live),
+                Err(outcome) => return outcome,
+            };
+            match live.ask(Wish::Delete).await {
+                Ok(outcome) => return outcome,
+                Err(_) => self.shared.forget(&live),
+            }
+        }
+    }
+
+    /// The row as it is when nothing claims to run that does not: a task that could not store its end left it so.
+    async fn settled(&self, row: longshore_store::Conversation) -> Result<longshore_store::Conversation, Error> {
+        let (owner, id) = (&row.owner, row.id);
+        if row.progress.execution_status != ExecutionStatus::Running || self.in_memory(owner, id).is_some() {
+            return Ok(row);
+        }
+        self.wish(owner, id, Wish::Settle).await?;
+        self.shared.parts.store.conversation(owner, id).await?.ok_or(Error::NotFound(id))
+    }
+
+    /// Forgets what was answered about a conversation: something changed that its row does not show.
+    pub(crate) fn forget_answer(&self, owner: &Owner, id: ConversationId) {
+        self.shared.infos.forget(owner, id);
+        if let Some(live) = self.in_memory(owner, id) {
+            live.forget_answer();
         }
     }
 
@@ -412,12 +546,13 @@ impl Engine {
         let mut wish = wish;
         loop {
             let live = self.live(owner, id).await?;
-            let (reply, answer) = oneshot::channel();
-            match live.mailbox.send((wish, reply)).await {
-                // A task that stops after it took the wish drops the reply.
-                Ok(()) => return answer.await.unwrap_or(Err(Error::Stopping)),
+            match live.ask(wish).await {
+                Ok(outcome) => return outcome,
                 // The conversation just left memory.
-                Err(unsent) => wish = unsent.0.0,
+                Err(unheard) => {
+                    self.shared.forget(&live);
+                    wish = unheard;
+                }
             }
         }
     }
@@ -430,27 +565,11 @@ impl Engine {
 
     /// The conversation in memory; loads it if it is only a row.
     pub(crate) async fn live(&self, owner: &Owner, id: ConversationId) -> Result<Arc<Live>, Error> {
-        let key = (owner.clone(), id);
-        loop {
-            if self.shared.tracker.is_closed() {
-                return Err(Error::Stopping);
-            }
-            let slot = Arc::clone(self.shared.live.lock().entry(key.clone()).or_default());
-            let loaded = slot.get_or_try_init(|| self.load(owner, id)).await.map(Arc::clone);
-            match loaded {
-                Ok(live) if live.mailbox.is_closed() => self.shared.forget(&live),
-                Ok(live) => return Ok(live),
-                Err(error) => {
-                    let mut slots = self.shared.live.lock();
-                    let is_ours = slots.get(&key).is_some_and(|current| Arc::ptr_eq(current, &slot));
-                    // Two references mean that nobody else is loading: the map's and ours.
-                    if is_ours && !slot.initialized() && Arc::strong_count(&slot) == 2 {
-                        slots.remove(&key);
-                    }
-                    return Err(error);
-                }
-            }
+        if self.shared.stopping.is_cancelled() {
+            return Err(Error::Stopping);
         }
+        let visit = self.shared.visit(owner, id);
+        visit.slot().get_or_try_init(|| self.load(owner, id)).await.map(Arc::clone)
     }
 
     async fn load(&self, owner: &Owner, id: ConversationId) -> Result<Arc<Live>, Error> {
@@ -476,13 +595,16 @@ impl Engine {
         let mut seq = 0;
         while seq < tail {
             let events = store.events(id, seq, PAGE).await?;
-            let Some(last) = events.last() else { break };
+            let Some(last) = events.last() else {
+                let what = format!("the log of conversation {id}");
+                let cause = format!("it ends at event {seq}, not at {tail}");
+                return Err(longshore_store::Error::Damaged { what, cause }.into());
+            };
             seq = last.seq + 1;
             for stored in &events {
                 machine.replay(&parse(id, stored)?, stored.arguments.as_deref());
             }
         }
-        let was_running = row.progress.execution_status == ExecutionStatus::Running;
         let snapshot = Snapshot::of_row(row, self.shared.persistence_text(id));
         let (live, mailbox) = Live::new(owner.clone(), snapshot, calls, tail, clock.clone());
         let live = Arc::new(live);
@@ -503,9 +625,6 @@ impl Engine {
             began: None,
         };
         actor.renew_mask();
-        if was_running {
-            actor.recover().await?;
-        }
         self.shared.tracker.spawn(actor.run());
         Ok(live)
     }

@@ -72,8 +72,8 @@ impl Engine {
             Created::Taken => return Err(Error::IdTaken(id)),
         };
         if made == Made::New {
-            if let Some(parent) = parent.and_then(|parent| self.in_memory(owner, parent)) {
-                parent.forget_answer();
+            if let Some(parent) = parent {
+                self.forget_answer(owner, parent);
             }
             if let Some(message) = first_message {
                 self.send(owner, id, SendMessage { run: true, ..message }).await?;

@@ -75,9 +75,15 @@ impl Feed {
         Self { ring: Mutex::new(ring), end: watch::Sender::new(0) }
     }
 
-    /// Adds frames behind all others.
-    pub(crate) fn push(&self, frames: impl IntoIterator<Item = Frame>) {
+    /// Adds a frame behind all others.
+    pub(crate) fn push(&self, frame: Frame) {
+        self.push_with([frame], || ());
+    }
+
+    /// Adds frames behind all others. No reader finds a position between `change` and the frames.
+    pub(crate) fn push_with(&self, frames: impl IntoIterator<Item = Frame>, change: impl FnOnce()) {
         let mut ring = self.ring.lock();
+        change();
         for frame in frames {
             ring.push(frame);
         }
@@ -90,10 +96,16 @@ impl Feed {
         self.end.send_modify(|_| ());
     }
 
-    /// Where a new reader begins: the position after the last frame, and the end of the log at that position.
-    pub(crate) fn end(&self) -> (u64, Seq) {
+    /// Where a new reader begins: the position after the last frame, the end of the log at that position, and what `look`
+    /// finds while nobody adds anything.
+    pub(crate) fn end_with<T>(&self, look: impl FnOnce() -> T) -> (u64, Seq, T) {
         let ring = self.ring.lock();
-        (ring.end(), ring.tail)
+        (ring.end(), ring.tail, look())
+    }
+
+    /// Whether the conversation is gone, so that its id may be somebody else's by now.
+    pub(crate) fn is_deleted(&self) -> bool {
+        self.ring.lock().closed == Some(Closed::Deleted)
     }
 
     /// Wakes when frames were added.

@@ -131,7 +131,7 @@ impl Snapshot {
 }
 
 /// Whether an answer has the agent's skills.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Skills {
     /// All of them.
     Included,

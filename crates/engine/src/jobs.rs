@@ -105,8 +105,14 @@ impl Jobs {
         let cancel = self.cancel.clone();
         self.tracker.spawn(async move {
             let work = tokio::spawn(async move {
-                toolbox.prepare().await;
-                let secrets = lookup::resolve(&http, named).await;
+                let prepare = async {
+                    toolbox.prepare().await;
+                    lookup::resolve(&http, named).await
+                };
+                let secrets = tokio::select! {
+                    secrets = prepare => secrets,
+                    () = cancel.cancelled() => return (Err(ActFailure::internal("broken off")), Vec::new()),
+                };
                 let learned: Vec<_> = secrets.values().map(|value| value.expose().to_owned()).collect();
                 let result = run(&toolbox, &tool, action, Call { cancel, secrets }).await;
                 (result, learned)

@@ -15,6 +15,7 @@ mod create;
 mod error;
 mod feed;
 mod info;
+mod infos;
 mod jobs;
 mod live;
 mod lookup;

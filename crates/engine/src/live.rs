@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     Clock, Error,
-    feed::{Closed, Feed},
+    feed::{Feed, Frame},
     info::{Info, Skills, Snapshot},
 };
 
@@ -29,7 +29,16 @@ pub(crate) const MAX_WISHES: usize = 64;
 const MAX_FRAME: usize = 1 << 20;
 
 /// Where an answer goes.
-pub(crate) type Reply = oneshot::Sender<Result<(), Error>>;
+pub(crate) type Reply = oneshot::Sender<Answer>;
+
+/// What became of a wish.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// It was granted and is stored, or it was not.
+    Done(Result<(), Error>),
+    /// The conversation left memory before its task read the wish: make it again.
+    Left(Wish),
+}
 
 /// What somebody wants of a conversation.
 #[derive(Debug)]
@@ -52,8 +61,10 @@ pub(crate) enum Wish {
     AddSecrets(IndexMap<String, SecretSource>),
     /// Change title or labels.
     Update(UpdateConversation),
-    /// Leave memory.
-    Stop(Closed),
+    /// Nothing: granted when all that came before is stored.
+    Settle,
+    /// Be gone, whatever is under way.
+    Delete,
 }
 
 /// The public side of a conversation's task.
@@ -69,7 +80,15 @@ pub(crate) struct Live {
     snapshot: RwLock<Arc<Snapshot>>,
     calls: Mutex<Vec<Call>>,
     /// The latest answer about the conversation: clients ask many times between two changes.
-    answer: Mutex<Option<(Arc<Snapshot>, Skills, Info)>>,
+    answer: Mutex<Latest>,
+}
+
+/// An answer that holds until the snapshot or the epoch is another.
+#[derive(Debug, Default)]
+struct Latest {
+    /// Counts changes that the snapshot does not show.
+    epoch: u64,
+    answer: Option<(Arc<Snapshot>, Skills, Info)>,
 }
 
 impl Live {
@@ -90,9 +109,23 @@ impl Live {
             clock,
             snapshot: RwLock::new(Arc::new(snapshot)),
             calls: Mutex::new(calls),
-            answer: Mutex::new(None),
+            answer: Mutex::default(),
         };
         (live, receiver)
+    }
+
+    /// Gives the task a wish and waits until it is granted and stored. `Err` is the wish of a conversation that left memory.
+    pub(crate) async fn ask(&self, wish: Wish) -> Result<Result<(), Error>, Wish> {
+        let (reply, answer) = oneshot::channel();
+        if let Err(unsent) = self.mailbox.send((wish, reply)).await {
+            return Err(unsent.0.0);
+        }
+        match answer.await {
+            Ok(Answer::Done(result)) => Ok(result),
+            Ok(Answer::Left(wish)) => Err(wish),
+            // The task broke down over the wish, so nobody knows what came of it.
+            Err(_) => Ok(Err(Error::Stopping)),
+        }
     }
 
     /// What is known and stored.
@@ -100,35 +133,57 @@ impl Live {
         Arc::clone(&self.snapshot.read())
     }
 
-    /// Replaces what is known, with the calls that were made since.
-    pub(crate) fn publish(&self, snapshot: Snapshot, calls: Vec<Call>) {
+    /// Replaces what is known, with the calls that were made since, and tells readers what happened. Nobody sees one without
+    /// the other.
+    pub(crate) fn publish(&self, snapshot: Snapshot, calls: Vec<Call>, frames: Vec<Frame>) {
         self.calls.lock().extend(calls);
-        *self.snapshot.write() = Arc::new(snapshot);
+        self.feed.push_with(frames, || *self.snapshot.write() = Arc::new(snapshot));
     }
 
-    /// The conversation as REST answers give it, if nothing changed since the last time.
-    pub(crate) fn answered(&self, skills: Skills) -> Option<Info> {
-        let answer = self.answer.lock();
-        let (snapshot, with, info) = answer.as_ref()?;
-        (*with == skills && Arc::ptr_eq(snapshot, &self.snapshot.read())).then(|| info.clone())
+    /// Where a new reader begins: the position in the feed, the end of the log there, and the state there.
+    pub(crate) fn cut(&self) -> (u64, longshore_store::Seq, Arc<Snapshot>) {
+        self.feed.end_with(|| self.snapshot())
     }
 
-    /// The conversation as REST answers give it.
-    pub(crate) fn answer(&self, children: Vec<ConversationId>, skills: Skills) -> Info {
+    /// The state at a position of the feed, unless there is more to read.
+    pub(crate) fn snapshot_at(&self, index: u64) -> Option<Arc<Snapshot>> {
+        let (end, _, snapshot) = self.cut();
+        (end == index).then_some(snapshot)
+    }
+
+    /// The conversation as REST answers give it, if nothing changed since the last time; else what a new answer is to be
+    /// kept with.
+    pub(crate) fn answered(&self, skills: Skills) -> Result<Info, u64> {
+        let latest = self.answer.lock();
+        match &latest.answer {
+            Some((snapshot, with, info)) if *with == skills && Arc::ptr_eq(snapshot, &self.snapshot.read()) => {
+                Ok(info.clone())
+            }
+            _ => Err(latest.epoch),
+        }
+    }
+
+    /// The conversation as REST answers give it. `children` were read after `epoch` was.
+    pub(crate) fn answer(&self, children: Vec<ConversationId>, skills: Skills, epoch: u64) -> Info {
         let snapshot = self.snapshot();
         let info = snapshot.info(&self.calls.lock(), children, skills);
-        *self.answer.lock() = Some((snapshot, skills, info.clone()));
+        let mut latest = self.answer.lock();
+        if latest.epoch == epoch {
+            latest.answer = Some((snapshot, skills, info.clone()));
+        }
         info
     }
 
     /// Forgets the last answer: something that the snapshot does not hold has changed.
     pub(crate) fn forget_answer(&self) {
-        *self.answer.lock() = None;
+        let mut latest = self.answer.lock();
+        latest.epoch += 1;
+        latest.answer = None;
     }
 
     /// A `full_state` event: the whole state, never stored.
-    pub(crate) fn full_state(&self) -> Arc<str> {
-        let mut state = self.snapshot().state();
+    pub(crate) fn full_state(&self, snapshot: &Snapshot) -> Arc<str> {
+        let mut state = snapshot.state();
         let json = self.state_event(&state);
         match &mut state.agent.agent_context {
             Some(context) if json.len() >= MAX_FRAME => {

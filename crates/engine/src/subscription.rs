@@ -50,16 +50,21 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    pub(crate) async fn new(live: Arc<Live>, store: Arc<dyn Store>, replay: Replay) -> Result<Self, Error> {
-        let reader = Arc::clone(&live.readers);
+    /// `reader` is a clone of `live.readers`, made while the conversation was in memory.
+    pub(crate) async fn new(
+        live: Arc<Live>,
+        reader: Arc<()>,
+        store: Arc<dyn Store>,
+        replay: Replay,
+    ) -> Result<Self, Error> {
         let wake = live.feed.wake();
-        let (index, tail) = live.feed.end();
+        let (index, tail, snapshot) = live.cut();
         let next_seq = match replay {
             Replay::Nothing => tail,
             Replay::All => 0,
             Replay::Since(time) => first_since(&*store, &live, time).await?.unwrap_or(tail).min(tail),
         };
-        let queue = VecDeque::from([live.full_state()]);
+        let queue = VecDeque::from([live.full_state(&snapshot)]);
         Ok(Self { live, store, wake, queue, index, next_seq, stored_until: tail, owes_state: false, _reader: reader })
     }
 
@@ -76,8 +81,12 @@ impl Subscription {
                 self.read_stored().await?;
                 continue;
             }
-            if std::mem::take(&mut self.owes_state) {
-                return Ok(self.live.full_state());
+            // Not before all that led to the state was given out: clients take a state at rest for the end of the run.
+            if self.owes_state
+                && let Some(snapshot) = self.live.snapshot_at(self.index)
+            {
+                self.owes_state = false;
+                return Ok(self.live.full_state(&snapshot));
             }
             self.wake.mark_unchanged();
             match self.live.feed.read(self.index, BATCH) {
@@ -120,6 +129,9 @@ impl Subscription {
             tracing::error!(conversation.id = %self.live.id, error, "events could not be read");
             Closed::Failed
         })?;
+        if self.live.feed.is_deleted() {
+            return Err(Closed::Deleted);
+        }
         let Some(last) = events.last() else { return Err(Closed::Deleted) };
         self.next_seq = last.seq + 1;
         self.queue.extend(events.into_iter().map(|event| event.json));

@@ -43,6 +43,14 @@ impl FromStr for EventTime {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UtcTime(pub Timestamp);
 
+impl UtcTime {
+    /// The next moment this type can tell apart.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(SignedDuration::from_micros(1)).unwrap_or(Timestamp::MAX))
+    }
+}
+
 impl fmt::Display for UtcTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0.strftime("%Y-%m-%dT%H:%M:%S%.6fZ"))

@@ -1,18 +1,24 @@
 //! The OpenAPI document: what the routes say of themselves, and what holds for all of them.
 
 use axum::body::Bytes;
-use longshore_protocol::error::{ErrorBody, ValidationError};
+use longshore_protocol::{
+    ConversationId,
+    error::{ErrorBody, ValidationError},
+};
 use serde::Serialize;
 use utoipa::{
     OpenApi, PartialSchema, ToSchema,
     openapi::{
-        ContentBuilder, HttpMethod, Ref, RefOr, ResponseBuilder,
-        path::Operation,
+        ContentBuilder, HttpMethod, Ref, RefOr, Required, ResponseBuilder,
+        path::{Operation, Parameter, ParameterBuilder, ParameterIn},
         security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
     },
 };
 
 use crate::routes;
+
+/// How paths begin that name a conversation.
+const IN_CONVERSATION: &str = "/api/conversations/{conversation_id}/";
 
 #[derive(OpenApi)]
 #[openapi(info(
@@ -61,11 +67,31 @@ pub(crate) fn text() -> Bytes {
                 _ => &mut item.delete,
             };
             if let Some(operation) = operation {
+                if is_api && path.starts_with(IN_CONVERSATION) {
+                    name_conversation(operation);
+                }
                 complete(operation, is_api);
             }
         }
     }
     document.to_json().unwrap_or_default().into()
+}
+
+/// An operation that is also there outside of conversations gets its own name here, and the parameter it shares with others.
+fn name_conversation(operation: &mut Operation) {
+    let parameters = operation.parameters.get_or_insert_default();
+    let names_it = |parameter: &RefOr<Parameter>| matches!(parameter, RefOr::T(it) if it.name == "conversation_id");
+    if parameters.iter().any(names_it) {
+        return;
+    }
+    let parameter = ParameterBuilder::new()
+        .name("conversation_id")
+        .parameter_in(ParameterIn::Path)
+        .required(Required::True)
+        .schema(Some(ConversationId::schema()))
+        .build();
+    parameters.insert(0, RefOr::T(parameter));
+    operation.operation_id = operation.operation_id.take().map(|name| format!("conversation_{name}"));
 }
 
 /// Adds what every operation has: keys, and the errors that come before the handler.

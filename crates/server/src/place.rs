@@ -8,9 +8,11 @@ use std::{
 use async_trait::async_trait;
 use axum::{extract::FromRequestParts, http::request::Parts};
 use longshore_engine::bash::Scope;
+use longshore_protocol::ConversationId;
 use longshore_workspace::Workspace;
+use serde::Deserialize;
 
-use crate::{ApiError, Principal, state::AppState};
+use crate::{ApiError, Principal, extract::ApiPath, state::AppState};
 
 /// Gives each principal the workspace that the routes outside any conversation act in.
 #[async_trait]
@@ -106,14 +108,24 @@ async fn is_listed(workspace: &dyn Workspace, path: &Path) -> bool {
     workspace.list(folder).await.is_ok_and(|entries| entries.iter().any(|entry| entry.name == name))
 }
 
-/// The place of the routes outside any conversation.
+/// The place of the conversation in the path; outside any conversation, the server's own.
 impl FromRequestParts<AppState> for Place {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Self::Rejection> {
         let principal = Principal::from_request_parts(parts, state).await?;
-        Self::of(&principal, state).await
+        let ApiPath(InConversation { conversation_id }) = ApiPath::from_request_parts(parts, state).await?;
+        match conversation_id {
+            Some(id) => Self::of_conversation(&principal, state, id).await,
+            None => Self::of(&principal, state).await,
+        }
     }
+}
+
+#[derive(Deserialize)]
+struct InConversation {
+    #[serde(default)]
+    conversation_id: Option<ConversationId>,
 }
 
 impl Place {
@@ -123,6 +135,12 @@ impl Place {
         let workspace = workspace.map_err(|error| ApiError::internal("The workspace cannot be reached", &error))?;
         let scope = Scope { owner: principal.user().clone(), conversation: None };
         Ok(Self { workspace, scope, is_confined: false })
+    }
+
+    async fn of_conversation(principal: &Principal, state: &AppState, id: ConversationId) -> Result<Self, ApiError> {
+        let workspace = state.engine().workspace(principal.user(), id).await?;
+        let scope = Scope { owner: principal.user().clone(), conversation: Some(id) };
+        Ok(Self { workspace, scope, is_confined: true })
     }
 }
 

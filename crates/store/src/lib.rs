@@ -50,11 +50,11 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// [`Error::Damaged`] if the row cannot be read.
     async fn conversation(&self, owner: &Owner, id: ConversationId) -> Result<Option<Conversation>, Error>;
 
-    /// A page of conversations of `owner`. A damaged one is left out and named in the log, so that the others can be seen.
+    /// A page of conversations of `owner`, by id and latest change: most of what a list shows is known already.
     ///
     /// # Errors
     /// [`Error`].
-    async fn conversations(&self, owner: &Owner, query: ConversationQuery) -> Result<Page<Conversation>, Error>;
+    async fn find_conversations(&self, owner: &Owner, query: ConversationQuery) -> Result<Page<ConversationHead>, Error>;
 
     /// How many conversations `owner` has.
     ///
@@ -322,8 +322,15 @@ pub struct ConversationQuery {
     pub from: Option<ConversationId>,
     /// At most so many.
     pub limit: usize,
-    /// Only these, if given: in any order.
-    pub ids: Option<Vec<ConversationId>>,
+}
+
+/// A conversation in a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConversationHead {
+    /// Its id.
+    pub id: ConversationId,
+    /// When it last changed.
+    pub updated_at: UtcTime,
 }
 
 /// The order of conversations; ties by id.

@@ -28,6 +28,8 @@ pub(super) struct Pending {
 pub(super) enum Work {
     /// Not begun.
     Waiting,
+    /// Perhaps begun by a server that is gone; [`Machine::recover`] gives such actions up.
+    Unknown,
     /// Under way, with what it must not share.
     Running(Option<String>),
     /// Done; the result waits for those before it.
@@ -80,7 +82,7 @@ impl Machine {
         }
         for pending in &mut self.pending {
             let is_finish = matches!(pending.action, Action::FinishAction(_));
-            if matches!(pending.work, Work::Waiting) {
+            if matches!(pending.work, Work::Waiting | Work::Unknown) {
                 let tool = self.setup.tools.iter().find(|tool| tool.schema.name == pending.tool);
                 match tool.map(|tool| &tool.runner) {
                     None => {

@@ -43,6 +43,7 @@ use longshore_protocol::{
     nulls,
     tool::ToolSchema,
 };
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use self::batch::{Pending, Work};
@@ -98,6 +99,8 @@ pub struct Machine {
     /// Whether the user said something that the model has not read.
     has_unread: bool,
     last_time: Option<EventTime>,
+    /// The status at the point that [`Machine::replay`] has reached.
+    replayed_status: ExecutionStatus,
 }
 
 /// Who is at work.
@@ -170,6 +173,7 @@ impl Machine {
             iterations: 0,
             has_unread: false,
             last_time: None,
+            replayed_status: ExecutionStatus::Idle,
         }
     }
 
@@ -182,23 +186,49 @@ impl Machine {
             && let Some(shown) = &action.action
         {
             let raw = arguments.and_then(|raw| call::parse(&self.setup.tools, &action.tool_name, raw).ok());
+            let is_running = self.replayed_status == ExecutionStatus::Running;
             self.pending.push(Pending {
                 action_id: event.id.clone(),
                 tool: action.tool_name.clone(),
                 call_id: action.tool_call_id.clone(),
                 action: raw.map_or_else(|| shown.clone(), |call| call.action),
-                work: Work::Waiting,
+                work: if is_running { Work::Unknown } else { Work::Waiting },
             });
+        }
+        self.replay_status(event);
+    }
+
+    /// Actions begin while the conversation runs, and the log does not say how far they came: those that were open then, and
+    /// did not wait for the user, may have had an effect.
+    fn replay_status(&mut self, event: &Event) {
+        let EventBody::ConversationStateUpdateEvent(update) = &event.body else { return };
+        if update.key != "execution_status" {
+            return;
+        }
+        let Ok(status) = ExecutionStatus::deserialize(&update.value) else { return };
+        self.replayed_status = status;
+        for pending in &mut self.pending {
+            match status {
+                ExecutionStatus::Running => pending.work = Work::Unknown,
+                ExecutionStatus::WaitingForConfirmation => pending.work = Work::Waiting,
+                _ => {}
+            }
         }
     }
 
-    /// Tells the truth about a run that the server did not survive.
+    /// Tells the truth about a run that the server did not survive, and about actions that were under way when the user had
+    /// paused it: nothing that may have had an effect is done twice.
     pub fn recover(&mut self, world: &mut dyn World) -> Vec<Effect> {
         let mut turn = Turn::new(world);
         if self.progress.execution_status == ExecutionStatus::Running {
             self.fail_pending(&mut turn, RESTARTED, &ErrorClassification::internal());
             self.set_status(&mut turn, ExecutionStatus::Error);
         }
+        let (unknown, waiting) =
+            std::mem::take(&mut self.pending).into_iter().partition(|pending| matches!(pending.work, Work::Unknown));
+        self.pending = unknown;
+        self.fail_pending(&mut turn, RESTARTED, &ErrorClassification::internal());
+        self.pending = waiting;
         turn.effects
     }
 

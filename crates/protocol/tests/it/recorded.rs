@@ -56,7 +56,8 @@ fn states_keep_their_form() {
         keeps_compact::<conversation::ConversationState>(&state);
     }
     for stats in recorded("states.json", Some("Stats")) {
-        keeps_compact::<Stats>(&stats);
+        // The value of an event is written with its nulls on every surface.
+        keeps_nulls::<Stats>(&stats);
     }
 }
 

@@ -14,14 +14,19 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::state::AppState;
 
-/// Routes below `/api`, for principals only.
+/// Routes below `/api`, for principals only. What acts in a place is there twice: for the server's own place, and for each
+/// conversation's (contract: server §6.4).
 pub(crate) fn api() -> OpenApiRouter<AppState> {
     OpenApiRouter::default()
-        .merge(bash::router())
         .merge(conversations::router())
-        .merge(file::router())
-        .merge(git::router())
+        .merge(file::folders())
         .merge(tools::router())
+        .nest("/api", of_place())
+        .nest("/api/conversations/{conversation_id}", of_place())
+}
+
+fn of_place() -> OpenApiRouter<AppState> {
+    OpenApiRouter::default().merge(bash::router()).merge(file::router()).merge(git::router())
 }
 
 /// Routes that are open to all.

@@ -32,7 +32,7 @@ use serde_json::Value;
 
 use self::{codec::Codec, files::Files, reader::Readers, writer::Writer};
 use crate::{
-    BashQuery, Commit, Conversation, ConversationQuery, Created, Error, EventFilter, EventQuery, Keys, NewConversation,
+    BashQuery, Commit, Conversation, ConversationHead, ConversationQuery, Created, Error, EventFilter, EventQuery, Keys, NewConversation,
     Owner, Page, Seq, Store, StoredEvent,
 };
 
@@ -110,9 +110,13 @@ impl Store for Sqlite {
         self.readers.read(move |connection| conversation::get(connection, &codec, &owner, id)).await
     }
 
-    async fn conversations(&self, owner: &Owner, query: ConversationQuery) -> Result<Page<Conversation>, Error> {
-        let (codec, owner) = (self.codec.clone(), owner.clone());
-        self.readers.read(move |connection| conversation::list(connection, &codec, &owner, &query)).await
+    async fn find_conversations(
+        &self,
+        owner: &Owner,
+        query: ConversationQuery,
+    ) -> Result<Page<ConversationHead>, Error> {
+        let owner = owner.clone();
+        self.readers.read(move |connection| conversation::list(connection, &owner, &query)).await
     }
 
     async fn count_conversations(&self, owner: &Owner, status: Option<ExecutionStatus>) -> Result<u64, Error> {

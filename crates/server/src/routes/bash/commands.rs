@@ -7,6 +7,7 @@ use longshore_protocol::{
     bash::{BashCommand, BashEvent, BashOutput, ExecuteBash},
     error::{ErrorBody, Success},
 };
+use serde::Deserialize;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
@@ -48,7 +49,7 @@ pub(crate) async fn stop(state: &AppState, place: &Place, id: Uuid) -> Result<Su
 }
 
 /// Starts a command and answers at once. Its output is in the events.
-#[utoipa::path(post, path = "/api/bash/start_bash_command", tag = "Bash", request_body = ExecuteBash, responses(
+#[utoipa::path(post, path = "/bash/start_bash_command", tag = "Bash", request_body = ExecuteBash, responses(
     (status = 200, body = BashCommand),
     (status = 429, body = ErrorBody, description = "Too many commands are running."),
 ))]
@@ -61,7 +62,7 @@ async fn start_bash_command(
 }
 
 /// Runs a command and answers when it has ended, with all that it wrote.
-#[utoipa::path(post, path = "/api/bash/execute_bash_command", tag = "Bash", request_body = ExecuteBash, responses(
+#[utoipa::path(post, path = "/bash/execute_bash_command", tag = "Bash", request_body = ExecuteBash, responses(
     (status = 200, body = BashOutput),
     (status = 429, body = ErrorBody, description = "Too many commands are running."),
 ))]
@@ -73,14 +74,19 @@ async fn execute_bash_command(
     execute(&state, &place, request).await.map(JsonWithNulls)
 }
 
+#[derive(Deserialize)]
+struct CommandPath {
+    command_id: Uuid,
+}
+
 /// Ends a command and all processes that it started: asked first, killed after a second.
-#[utoipa::path(post, path = "/api/bash/bash_commands/{command_id}/stop", tag = "Bash",
+#[utoipa::path(post, path = "/bash/bash_commands/{command_id}/stop", tag = "Bash",
     params(("command_id" = Uuid, Path, description = "The command.")),
     responses((status = 200, body = Success), (status = 404, body = ErrorBody, description = "There is no such command.")))]
 async fn stop_bash_command(
     State(state): State<AppState>,
     place: Place,
-    ApiPath(id): ApiPath<Uuid>,
+    ApiPath(CommandPath { command_id: id }): ApiPath<CommandPath>,
 ) -> Result<Json<Success>, ApiError> {
     stop(&state, &place, id).await.map(Json)
 }

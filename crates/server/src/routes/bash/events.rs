@@ -134,7 +134,7 @@ pub(crate) async fn clear(state: &AppState, place: &Place) -> Result<BashCleared
 }
 
 /// Finds events of commands.
-#[utoipa::path(get, path = "/api/bash/bash_events/search", tag = "Bash", params(Search),
+#[utoipa::path(get, path = "/bash/bash_events/search", tag = "Bash", params(Search),
     responses((status = 200, body = BashEventPage)))]
 async fn search_bash_events(
     State(state): State<AppState>,
@@ -145,7 +145,7 @@ async fn search_bash_events(
 }
 
 /// Events by id, in the order of the ids; null for an id that is not there.
-#[utoipa::path(get, path = "/api/bash/bash_events/", tag = "Bash", request_body = [String],
+#[utoipa::path(get, path = "/bash/bash_events/", tag = "Bash", request_body = [String],
     responses((status = 200, body = [Option<BashEvent>])))]
 async fn batch_bash_events(
     State(state): State<AppState>,
@@ -155,20 +155,25 @@ async fn batch_bash_events(
     batch(&state, &place, ids).await.map(JsonWithNulls)
 }
 
+#[derive(Deserialize)]
+struct EventPath {
+    event_id: String,
+}
+
 /// One event.
-#[utoipa::path(get, path = "/api/bash/bash_events/{event_id}", tag = "Bash",
+#[utoipa::path(get, path = "/bash/bash_events/{event_id}", tag = "Bash",
     params(("event_id" = String, Path, description = "32 hexadecimal digits.")),
     responses((status = 200, body = BashEvent), (status = 404, body = ErrorBody, description = "There is no such event.")))]
 async fn get_bash_event(
     State(state): State<AppState>,
     place: Place,
-    ApiPath(id): ApiPath<String>,
+    ApiPath(EventPath { event_id: id }): ApiPath<EventPath>,
 ) -> Result<JsonWithNulls<BashEvent>, ApiError> {
     get(&state, &place, &id).await.map(JsonWithNulls)
 }
 
 /// Removes all events. Commands that are running go on.
-#[utoipa::path(delete, path = "/api/bash/bash_events", tag = "Bash", responses((status = 200, body = BashCleared)))]
+#[utoipa::path(delete, path = "/bash/bash_events", tag = "Bash", responses((status = 200, body = BashCleared)))]
 async fn clear_bash_events(State(state): State<AppState>, place: Place) -> Result<Json<BashCleared>, ApiError> {
     clear(&state, &place).await.map(Json)
 }

@@ -40,7 +40,7 @@ pub(crate) async fn create(place: &Place, query: Query) -> Result<Success, ApiEr
 }
 
 /// Makes a folder and its parents. Does nothing if it is there.
-#[utoipa::path(post, path = "/api/file/create_directory", tag = "Files", params(Query), responses(
+#[utoipa::path(post, path = "/file/create_directory", tag = "Files", params(Query), responses(
     (status = 200, body = Success),
     (status = 400, body = ErrorBody, description = "The path is relative, or something else is there."),
     (status = 403, body = ErrorBody, description = "The system does not allow it."),

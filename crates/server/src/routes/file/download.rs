@@ -192,7 +192,7 @@ fn disposition(path: &Path) -> String {
 }
 
 /// The content of a file, or with a `Range` header a part of it.
-#[utoipa::path(get, path = "/api/file/download", tag = "Files", params(Query), responses(
+#[utoipa::path(get, path = "/file/download", tag = "Files", params(Query), responses(
     (status = 200, content_type = "application/octet-stream", body = [u8]),
     (status = 206, content_type = "application/octet-stream", body = [u8], description = "A part of the file."),
     (status = 304, description = "The client has this content."),

@@ -12,13 +12,14 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::{ApiError, state::AppState};
 
+/// Files of a place.
 pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::default()
-        .merge(create_directory::router())
-        .merge(download::router())
-        .merge(home::router())
-        .merge(search_subdirs::router())
-        .merge(upload::router())
+    OpenApiRouter::default().merge(create_directory::router()).merge(download::router()).merge(upload::router())
+}
+
+/// Folders to choose a place from.
+pub(super) fn folders() -> OpenApiRouter<AppState> {
+    OpenApiRouter::default().merge(home::router()).merge(search_subdirs::router())
 }
 
 /// The answer for what no operation has its own words for.

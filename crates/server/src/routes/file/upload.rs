@@ -86,7 +86,7 @@ fn unwritable(error: Error) -> ApiError {
 }
 
 /// Writes a file. Parent folders are made, an existing file is replaced when all has arrived.
-#[utoipa::path(post, path = "/api/file/upload", tag = "Files", params(Query),
+#[utoipa::path(post, path = "/file/upload", tag = "Files", params(Query),
     request_body(content = UploadForm, content_type = "multipart/form-data"),
     responses(
         (status = 200, body = FileUploaded),

@@ -37,7 +37,7 @@ pub(crate) async fn changes(place: &Place, query: Query) -> Result<Vec<GitChange
 }
 
 /// Files in a folder that differ from the base of its branch, or from another commit. Empty for what is no repository.
-#[utoipa::path(get, path = "/api/git/changes", tag = "Git", params(Query), responses(
+#[utoipa::path(get, path = "/git/changes", tag = "Git", params(Query), responses(
     (status = 200, body = [GitChange]),
     (status = 400, body = ErrorBody, description = "Git refuses, or the path is relative."),
 ))]

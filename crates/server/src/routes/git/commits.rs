@@ -42,6 +42,11 @@ pub(crate) struct FolderQuery {
     path: RawPath,
 }
 
+#[derive(Deserialize)]
+struct CommitPath {
+    sha: Sha,
+}
+
 /// The latest commits of a repository in `place`.
 pub(crate) async fn commits(place: &Place, query: PageQuery) -> Result<GitCommitPage, ApiError> {
     let limit = bounded("limit", query.limit, Least::From(1), 200, 50)?;
@@ -56,7 +61,7 @@ pub(crate) async fn commit_changes(place: &Place, sha: Sha, query: FolderQuery) 
 }
 
 /// The latest commits, newest first.
-#[utoipa::path(get, path = "/api/git/commits", tag = "Git", params(PageQuery), responses(
+#[utoipa::path(get, path = "/git/commits", tag = "Git", params(PageQuery), responses(
     (status = 200, body = GitCommitPage),
     (status = 400, body = ErrorBody, description = "Git refuses, or the path is relative."),
 ))]
@@ -70,7 +75,7 @@ async fn git_commits(
 }
 
 /// Files that a commit changed.
-#[utoipa::path(get, path = "/api/git/commits/{sha}/changes", tag = "Git",
+#[utoipa::path(get, path = "/git/commits/{sha}/changes", tag = "Git",
     params(("sha" = String, Path, description = "The commit.", pattern = "^[0-9a-fA-F]{4,64}$"), FolderQuery),
     responses(
         (status = 200, body = [GitChange]),
@@ -79,7 +84,7 @@ async fn git_commits(
 async fn git_commit_changes(
     State(state): State<AppState>,
     place: Place,
-    ApiPath(sha): ApiPath<Sha>,
+    ApiPath(CommitPath { sha }): ApiPath<CommitPath>,
     ApiQuery(query): ApiQuery<FolderQuery>,
 ) -> Result<Json<Vec<GitChange>>, ApiError> {
     state.activity().touch();

@@ -48,7 +48,7 @@ pub(crate) async fn diff(place: &Place, query: Query) -> Result<GitDiff, ApiErro
 }
 
 /// The text of a file now and in the base of its branch, or after and before a commit. Nulls for a file in no repository.
-#[utoipa::path(get, path = "/api/git/diff", tag = "Git", params(Query), responses(
+#[utoipa::path(get, path = "/git/diff", tag = "Git", params(Query), responses(
     (status = 200, body = GitDiff),
     (status = 400, body = ErrorBody, description = "Git refuses, or the file is missing or too large."),
 ))]

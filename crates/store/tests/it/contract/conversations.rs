@@ -68,7 +68,7 @@ pub(crate) async fn owners_do_not_meet(store: Arc<dyn Store>) {
     assert_eq!(store.create_conversation(NewConversation { owner: bob.clone(), ..new }).await.unwrap(), Created::Taken);
     assert_eq!(store.conversation(&bob, id).await.unwrap(), None);
     assert_eq!(list(&store, &bob, ConversationQuery::default()).await, []);
-    assert_eq!(list(&store, &bob, ConversationQuery { ids: Some(vec![id]), ..Default::default() }).await, []);
+    assert_eq!(list(&store, &bob, ConversationQuery { from: Some(id), ..Default::default() }).await, []);
     assert_eq!(store.count_conversations(&bob, None).await.unwrap(), 0);
     assert_eq!(store.count_conversations(&bob, Some(ExecutionStatus::Idle)).await.unwrap(), 0);
     assert_eq!(store.children(&bob, parent).await.unwrap(), []);
@@ -132,7 +132,7 @@ pub(crate) async fn lists_are_ordered_and_paged(store: Arc<dyn Store>) {
         let mut from = None;
         loop {
             let query = ConversationQuery { order, from, limit: 3, ..Default::default() };
-            let page = store.conversations(&owner, query).await.unwrap();
+            let page = store.find_conversations(&owner, query).await.unwrap();
             assert!(page.items.len() <= 3);
             found.extend(page.items.iter().map(|item| item.id));
             let Some(next) = page.next else { break };
@@ -163,13 +163,6 @@ pub(crate) async fn lists_filter(store: Arc<dyn Store>) {
     let finished = ConversationQuery { status: Some(ExecutionStatus::Finished), ..base.clone() };
     assert_eq!(list(&store, &owner, finished.clone()).await, [ids[1], ids[3]]);
     assert_eq!(list(&store, &owner, ConversationQuery { from: Some(ids[2]), ..finished.clone() }).await, [ids[3]]);
-    let wanted = Some(vec![ids[3], samples::id(), ids[0]]);
-    assert_eq!(list(&store, &owner, ConversationQuery { ids: wanted.clone(), ..base }).await, [ids[0], ids[3]]);
-    assert_eq!(list(&store, &owner, ConversationQuery { ids: wanted, ..finished.clone() }).await, [ids[3]]);
-    assert_eq!(list(&store, &owner, ConversationQuery { ids: Some(Vec::new()), ..finished }).await, []);
-    assert_eq!(store.count_conversations(&owner, None).await.unwrap(), 4);
-    assert_eq!(store.count_conversations(&owner, Some(ExecutionStatus::Finished)).await.unwrap(), 2);
-    assert_eq!(store.count_conversations(&owner, Some(ExecutionStatus::Stuck)).await.unwrap(), 0);
 }
 
 pub(crate) async fn children_and_running_ones_are_found(store: Arc<dyn Store>) {
@@ -254,5 +247,5 @@ pub(crate) async fn changes_are_kept(store: Arc<dyn Store>) {
 
 async fn list(store: &Arc<dyn Store>, owner: &Owner, query: ConversationQuery) -> Vec<ConversationId> {
     let query = ConversationQuery { limit: query.limit.max(1), ..query };
-    store.conversations(owner, query).await.unwrap().items.iter().map(|item| item.id).collect()
+    store.find_conversations(owner, query).await.unwrap().items.iter().map(|item| item.id).collect()
 }
