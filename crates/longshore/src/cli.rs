@@ -22,6 +22,11 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Serve conversations over HTTP and WebSocket.
     Serve(Serve),
+    /// Let an agent work in a folder of this machine, without a server.
+    #[command(after_long_help = RUN_HELP, after_help = "More, with examples and exit codes: longshore run --help")]
+    Run(Run),
+    /// See an agent work: starts a server, gives an agent a small task in a temporary folder, and shows what happens.
+    Demo(Demo),
     /// Print the OpenAPI document of the server.
     Openapi,
     /// Wait for the end of a server, then end what it started.
@@ -44,7 +49,7 @@ pub(crate) struct Serve {
     pub(crate) port: u16,
 
     #[command(flatten)]
-    pub(crate) data: Data,
+    pub(crate) data: DataFlags,
 
     /// Listen beyond this machine although no session key is set: everybody who reaches the port can run commands.
     #[arg(long, env = "LONGSHORE_INSECURE_NO_AUTH")]
@@ -87,9 +92,116 @@ pub(crate) struct Serve {
     pub(crate) check_browser: bool,
 }
 
+/// What stands below `longshore run --help`.
+const RUN_HELP: &str = "\
+Examples:
+  longshore run \"make the tests pass\"
+  git diff | longshore run --confirm never -
+  longshore run \"now update the changelog\" --resume
+  longshore run --json \"list the public functions\" > events.jsonl
+
+Keys:
+  Ctrl-C pauses after the step that is under way, a second Ctrl-C stops at once, a third ends the program.
+
+Exit codes:
+  0    the agent finished
+  1    the run failed
+  2    the command line makes no sense, or there is no model
+  3    the agent is not done: its actions wait for an answer, it went in circles, or --max-iterations was reached
+  130  paused by Ctrl-C
+  143  ended by SIGTERM or SIGHUP";
+
+/// Options of `longshore run`.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// What the agent is to do; `-` reads it from standard input, and so does leaving it out unless that is a terminal.
+    pub(crate) task: Option<String>,
+
+    /// Folder to work in. Without it: the current one.
+    #[arg(long, short = 'C', value_name = "DIR")]
+    pub(crate) workspace: Option<PathBuf>,
+
+    /// Go on with an earlier run: its id or the beginning of it. Without an id: the latest run in this folder. A task is then
+    /// one more message.
+    #[arg(long, value_name = "ID", num_args = 0..=1, default_missing_value = "")]
+    pub(crate) resume: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) model: ModelFlags,
+
+    /// Which actions wait for your answer. Without it: risky if standard input is a terminal, else never.
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) confirm: Option<Confirm>,
+
+    /// Model calls that the agent may make before it must stop. Without it: 500.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) max_iterations: Option<u64>,
+
+    /// Print stored events and nothing else, each as one line of JSON.
+    #[arg(long, conflicts_with = "quiet")]
+    pub(crate) json: bool,
+
+    /// Print the agent's answer and nothing else.
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+
+    /// When the agent is done, ask for the next message, until there is none.
+    #[arg(long, short)]
+    pub(crate) interactive: bool,
+
+    #[command(flatten)]
+    pub(crate) data: DataFlags,
+}
+
+/// Which model, and where it is.
+#[derive(Debug, Args)]
+pub(crate) struct ModelFlags {
+    /// Model, with its provider: openai/NAME, anthropic/NAME, openrouter/NAME, … Without it: $LLM_MODEL.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) model: Option<String>,
+
+    /// Address of the model's API. Without it: $LLM_BASE_URL, else the provider's own.
+    #[arg(long, value_name = "URL")]
+    pub(crate) base_url: Option<String>,
+
+    /// Environment variable that holds the key of the model's API. Without it: LLM_API_KEY.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) api_key_env: Option<String>,
+}
+
+/// Which actions wait for the user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Confirm {
+    /// None.
+    Never,
+    /// Those that the model calls risky, or whose risk it does not tell.
+    Risky,
+    /// All.
+    Always,
+}
+
+/// Options of `longshore demo`.
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Port of the demo's server. Without it: one that is free.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) port: u16,
+
+    /// Keep the server running afterwards, until Ctrl-C.
+    #[arg(long, conflicts_with = "no_keep")]
+    pub(crate) keep: bool,
+
+    /// Stop the server afterwards, without asking.
+    #[arg(long)]
+    pub(crate) no_keep: bool,
+
+    #[command(flatten)]
+    pub(crate) model: ModelFlags,
+}
+
 /// Where things are kept and what agents get.
 #[derive(Debug, Args)]
-pub(crate) struct Data {
+pub(crate) struct DataFlags {
     /// Folder for everything durable. Without it: $LONGSHORE_DATA_DIR, else $OH_PERSISTENCE_DIR, else
     /// $XDG_DATA_HOME/longshore, else ~/.local/share/longshore.
     #[arg(long, value_name = "DIR")]
@@ -123,6 +235,21 @@ pub(crate) fn arguments(arguments: impl Iterator<Item = OsString>) -> Vec<OsStri
     arguments
 }
 
+/// The program in a command line that a person can copy: as it was called.
+pub(crate) fn program() -> String {
+    std::env::args().next().map_or_else(|| "longshore".to_owned(), |name| quoted(&name))
+}
+
+/// A text as one word of a shell.
+pub(crate) fn quoted(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:,@%=".contains(&byte);
+    if !text.is_empty() && text.bytes().all(is_plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,5 +264,10 @@ mod tests {
                     --extra-python-path x:y";
         let Command::Serve(serve) = parse(&line.replace("  ", "")).command else { panic!("not serve") };
         assert_eq!((serve.host.as_deref(), serve.port, serve.workers), (Some("0.0.0.0"), 60000, Some(4)));
+    }
+
+    #[test]
+    fn a_word_of_a_shell_stays_one_word() {
+        assert_eq!(["/a/b-c.d", "a b", "it's", ""].map(quoted), ["/a/b-c.d", "'a b'", r"'it'\''s'", "''"]);
     }
 }

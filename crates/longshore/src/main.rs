@@ -1,11 +1,18 @@
 //! The `longshore` program.
 
 mod cli;
+mod demo;
+mod failure;
 mod guard;
 mod logging;
+mod model;
 mod parts;
+mod progress;
+mod render;
+mod run;
 mod serve;
 mod settings;
+mod signals;
 
 use std::process::ExitCode;
 
@@ -18,18 +25,18 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse_from(cli::arguments(std::env::args_os()));
+    let code = |result: anyhow::Result<()>| result.map(|()| ExitCode::SUCCESS);
     let result = match cli.command {
-        Command::Serve(options) => serve::serve(options),
-        Command::Openapi => print(&longshore_server::Server::openapi()),
-        Command::Guard { marker } => guard::guard(&marker),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            logging::complain(&error);
-            ExitCode::FAILURE
+        Command::Serve(options) => code(serve::serve(options)),
+        Command::Run(options) => run::run(options),
+        Command::Demo(options) => demo::demo(options),
+        Command::Openapi => code(print(&longshore_server::Server::openapi())),
+        Command::Guard { marker } => {
+            guard::guard(&marker);
+            Ok(ExitCode::SUCCESS)
         }
-    }
+    };
+    result.unwrap_or_else(|error| failure::complain(&error))
 }
 
 /// Writes a text to standard output.

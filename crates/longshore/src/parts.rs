@@ -57,7 +57,8 @@ pub(crate) fn build(plan: Plan, environment: &Environment) -> Result<Built> {
         .build()
         .context("the HTTP client cannot be made")?;
     let models_environment = longshore_llm::Environment::of_process();
-    let models = Models::new(ModelsOptions { models_dir, http: http.clone(), environment: models_environment, scripts });
+    let models =
+        Models::new(ModelsOptions { models_dir, http: http.clone(), environment: models_environment, scripts });
     let places = Places { pass_env, guard: guard()? };
     let parts = Parts {
         store: Arc::new(store),

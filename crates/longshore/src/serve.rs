@@ -1,12 +1,14 @@
 //! `longshore serve`.
 
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
+use longshore_protocol::Secret;
 use longshore_server::{Cors, Server, SharedWorkspace, StaticKeys};
 use tokio::{
     net::TcpListener,
@@ -14,7 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    cli::{Data, Serve},
+    cli::{DataFlags, Serve},
     logging,
     parts::{Built, Plan, build},
     settings::Environment,
@@ -23,7 +25,7 @@ use crate::{
 /// Serves until SIGTERM or SIGINT.
 pub(crate) fn serve(options: Serve) -> Result<()> {
     let environment = Environment::of_process();
-    logging::start(options.log_format, environment.is_on("LOG_JSON"));
+    let _flush = logging::start(options.log_format, environment.is_on("LOG_JSON"));
     if options.check_browser {
         bail!("there is no browser here: browser tools are not available");
     }
@@ -43,40 +45,59 @@ async fn serve_until_signal(options: Serve, environment: Environment) -> Result<
     let keys = environment.session_keys()?;
     let address = address(&options, !keys.is_empty()).await?;
     // The port is taken first: a second server on it must not touch the data.
-    let listener = TcpListener::bind(address).await.with_context(|| {
-        format!("{address} cannot be listened on: choose another with --host and --port, or stop what listens there")
-    })?;
-    let Data { data_dir, models_dir, pass_env } = options.data;
+    let listener = listen(address).await?;
+    let DataFlags { data_dir, models_dir, pass_env } = options.data;
     let plan = Plan {
         data_dir: environment.data_dir(data_dir)?,
         models_dir,
-        scripts: Default::default(),
+        scripts: BTreeMap::new(),
         pass_env,
         max_concurrent_runs: usize::try_from(options.max_concurrent_runs).unwrap_or(usize::MAX),
         idle_ttl: Duration::from_secs(options.idle_ttl),
     };
-    let data_dir = plan.data_dir.clone();
-    let Built { engine, places } = build(plan, &environment)?;
-    let own_folder = std::env::current_dir().context("the server's own folder is not known")?;
-    let workspace = places.local(&own_folder).context("the server's own folder cannot be used")?;
     let server_options = longshore_server::Options {
         cors: cors(options.cors_origins, &environment)?,
         any_host: options.insecure_no_auth,
         ..longshore_server::Options::default()
     };
-    let store = engine.store();
-    let server = Server::new(
-        server_options,
-        Arc::new(StaticKeys::new(keys)),
-        Arc::new(SharedWorkspace(workspace)),
-        engine,
-    );
-    let address = listener.local_addr().context("the address is not known")?;
-    tracing::info!(%address, data_dir = %data_dir.display(), "Longshore serves at http://{address} (docs at /docs)");
-    server.serve(listener, shutdown_signal()?).await.context("the server stopped")?;
-    store.close().await;
-    tracing::info!("stopped");
-    Ok(())
+    let shutdown = shutdown_signal()?;
+    Serving { listener, keys, plan, options: server_options, environment }.until(shutdown).await
+}
+
+/// Takes a port.
+pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("{address} cannot be listened on: choose another with --host and --port, or stop what listens there")
+    })
+}
+
+/// A server that is ready to start.
+pub(crate) struct Serving {
+    pub(crate) listener: TcpListener,
+    pub(crate) keys: Vec<Secret>,
+    pub(crate) plan: Plan,
+    pub(crate) options: longshore_server::Options,
+    pub(crate) environment: Environment,
+}
+
+impl Serving {
+    /// Serves until `shutdown` is ready.
+    pub(crate) async fn until(self, shutdown: impl Future<Output = ()> + Send) -> Result<()> {
+        let Self { listener, keys, plan, options, environment } = self;
+        let data_dir = plan.data_dir.clone();
+        let Built { engine, places } = build(plan, &environment)?;
+        let own_folder = std::env::current_dir().context("the server's own folder is not known")?;
+        let workspace = places.local(&own_folder).context("the server's own folder cannot be used")?;
+        let store = engine.store();
+        let authenticator = Arc::new(StaticKeys::new(keys));
+        let server = Server::new(options, authenticator, Arc::new(SharedWorkspace(workspace)), engine);
+        let address = listener.local_addr().context("the address is not known")?;
+        tracing::info!(%address, data_dir = %data_dir.display(), "Longshore serves at http://{address} (docs at /docs)");
+        server.serve(listener, shutdown).await.context("the server stopped")?;
+        store.close().await;
+        tracing::info!("stopped");
+        Ok(())
+    }
 }
 
 /// The address to listen on. Without a key only this machine may reach the server, unless the operator insists.

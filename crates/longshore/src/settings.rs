@@ -12,10 +12,12 @@ pub(crate) struct Environment(BTreeMap<String, String>);
 impl Environment {
     /// What this process was started with, as far as it is text.
     pub(crate) fn of_process() -> Self {
-        Self::of(std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))))
+        Self::of(
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
+        )
     }
 
-    fn of(variables: impl IntoIterator<Item = (String, String)>) -> Self {
+    pub(crate) fn of(variables: impl IntoIterator<Item = (String, String)>) -> Self {
         Self(variables.into_iter().collect())
     }
 
@@ -112,9 +114,9 @@ mod tests {
 
     #[test]
     fn the_data_folder_is_the_first_that_is_named() {
-        let home = [("HOME", "/h"), ("XDG_DATA_HOME", "/x"), ("OH_PERSISTENCE_DIR", "/o"), ("LONGSHORE_DATA_DIR", "/l")];
-        let folders: Vec<_> =
-            (1..=4).map(|count| environment(&home[..count]).data_dir(None).unwrap()).collect();
+        let home =
+            [("HOME", "/h"), ("XDG_DATA_HOME", "/x"), ("OH_PERSISTENCE_DIR", "/o"), ("LONGSHORE_DATA_DIR", "/l")];
+        let folders: Vec<_> = (1..=4).map(|count| environment(&home[..count]).data_dir(None).unwrap()).collect();
         assert_eq!(folders, ["/h/.local/share/longshore", "/x/longshore", "/o", "/l"].map(PathBuf::from));
         assert_eq!(environment(&home).data_dir(Some("/f".into())).unwrap(), PathBuf::from("/f"));
     }

@@ -13,7 +13,7 @@ fn world() -> World {
 
 /// A conversation that holds the only place.
 async fn occupied(world: &World) -> ConversationId {
-    world.provider.script("m", [hang()]);
+    world.provider.script("m", [hang(), say("done")]);
     let id = world.create("m", json!({})).await;
     world.go(id).await;
     world.provider.wait_for_hanging(1).await;
@@ -46,7 +46,8 @@ async fn one_more_run_is_refused_but_its_message_is_kept() {
     assert_eq!(world.engine.count(&ann(), None).await.unwrap(), 2);
 
     world.provider.release();
-    world.until_status(first, "idle").await;
+    world.until_status(first, "finished").await;
+    world.engine.run(&ann(), second).await.unwrap();
     world.engine.shutdown().await;
 }
 
