@@ -151,14 +151,14 @@ impl Mask {
 /// Hides the values in a text that comes in pieces: what may be the beginning of a value is held back.
 #[derive(Debug, Clone, Default)]
 pub struct StreamMask {
-    text: String,
-    sent: usize,
+    /// What was not shown yet.
+    rest: String,
 }
 
 impl StreamMask {
     /// What can be shown after one more piece.
     pub fn push(&mut self, mask: &Mask, piece: &str) -> String {
-        self.text.push_str(piece);
+        self.rest.push_str(piece);
         self.show(mask, mask.longest.saturating_sub(1))
     }
 
@@ -168,15 +168,19 @@ impl StreamMask {
     }
 
     fn show(&mut self, mask: &Mask, held_back: usize) -> String {
-        let masked = mask.text(&self.text);
-        let masked = masked.as_deref().unwrap_or(&self.text);
-        let mut end = masked.len().saturating_sub(held_back);
-        while !masked.is_char_boundary(end) {
+        let mut end = self.rest.len().saturating_sub(held_back);
+        while !self.rest.is_char_boundary(end) {
             end -= 1;
         }
-        let shown = masked.get(self.sent..end).unwrap_or_default().to_owned();
-        self.sent = self.sent.max(end);
-        shown
+        // A value that begins before the end is there as a whole: it is not cut in two.
+        for found in mask.finder.iter().flat_map(|finder| finder.find_iter(&self.rest)) {
+            if found.start() >= end {
+                break;
+            }
+            end = end.max(found.end());
+        }
+        let shown: String = self.rest.drain(..end).collect();
+        mask.text(&shown).unwrap_or(shown)
     }
 }
 
@@ -200,6 +204,29 @@ mod tests {
         let pieces = ["it is sec", "ret-", "key, yes"];
         let shown: String = pieces.iter().map(|piece| stream.push(&mask, piece)).collect();
         assert_eq!(shown + &stream.finish(&mask), "it is <secret-hidden>, yes");
+    }
+
+    #[test]
+    fn a_stream_shows_what_the_whole_text_would_show_however_it_is_cut() {
+        let mask = Mask::new(["secret".to_owned(), "secret-key".to_owned(), "täglich-neu".to_owned()]);
+        let text = "ä secret, secret-kez, secret-key, täglich-neu; secretsecret-keyx täglich-ne";
+        let whole = mask.text(text).unwrap();
+        let bounds: Vec<_> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
+        for first in &bounds {
+            for second in bounds.iter().filter(|second| *second >= first) {
+                let mut stream = StreamMask::default();
+                let pieces = [&text[..*first], &text[*first..*second], &text[*second..]];
+                let shown: String = pieces.iter().map(|piece| stream.push(&mask, piece)).collect();
+                assert_eq!(shown + &stream.finish(&mask), whole, "{pieces:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn without_secrets_nothing_is_held_back() {
+        let mut stream = StreamMask::default();
+        assert_eq!(stream.push(&Mask::default(), "all of it"), "all of it");
+        assert_eq!(stream.finish(&Mask::default()), "");
     }
 
     #[test]

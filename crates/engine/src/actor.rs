@@ -36,6 +36,9 @@ const SHORT_RUN: Duration = Duration::from_secs(1);
 /// After this time the state is shown to such a client once more.
 const REMINDER: Duration = Duration::from_millis(400);
 
+/// How long a user who deletes a conversation waits for the end of what its tools keep running.
+const CLOSE_PATIENCE: Duration = Duration::from_millis(500);
+
 /// How often a conversation that cannot leave memory yet looks again.
 const LEAVE_RETRY: Duration = Duration::from_secs(1);
 
@@ -132,9 +135,13 @@ impl Actor {
         drop(leaving);
         self.jobs.abort();
         self.turn_away(&end).await;
-        self.toolbox.close().await;
+        let mut close = std::pin::pin!(self.toolbox.close());
+        let is_closed = tokio::time::timeout(CLOSE_PATIENCE, &mut close).await.is_ok();
         if let End::Deleted(reply) = end {
             let _ = reply.send(Answer::Done(Ok(())));
+        }
+        if !is_closed {
+            close.await;
         }
     }
 
@@ -143,7 +150,7 @@ impl Actor {
         self.mailbox.close();
         while let Some((wish, reply)) = self.mailbox.recv().await {
             let _ = reply.send(match end {
-                End::Unused => Answer::Left(wish),
+                End::Unused => Answer::Left(Box::new(wish)),
                 End::Deleted(_) => Answer::Done(Err(Error::NotFound(self.live.id))),
                 End::Stopping => Answer::Done(Err(Error::Stopping)),
                 End::Failed(error) => Answer::Done(Err(self.refusal(error))),
@@ -210,10 +217,9 @@ impl Actor {
     }
 
     async fn delete(&self) -> Result<(), Error> {
-        match self.shared.parts.store.delete_conversation(&self.live.owner, self.live.id).await? {
-            true => Ok(()),
-            false => Err(Error::NotFound(self.live.id)),
-        }
+        let Live { owner, id, .. } = &*self.live;
+        let was_there = self.shared.parts.store.delete_conversation(owner, *id).await?;
+        was_there.then_some(()).ok_or(Error::NotFound(*id))
     }
 
     fn fail(&self, error: longshore_store::Error) -> End {
@@ -425,14 +431,13 @@ impl Actor {
             self.publish(at, Published { frames, calls, title, tags, has_new_secrets });
         }
         for effect in later {
-            match effect {
-                Effect::Act(act) => self.jobs.act(act, self.machine.secrets()),
-                _ => {
-                    self.show_state();
-                    if self.began.take().is_some_and(|began| began.elapsed() < SHORT_RUN) {
-                        self.jobs.remind(REMINDER);
-                    }
-                }
+            if let Effect::Act(act) = effect {
+                self.jobs.act(act, self.machine.secrets());
+                continue;
+            }
+            self.show_state();
+            if self.began.take().is_some_and(|began| began.elapsed() < SHORT_RUN) {
+                self.jobs.remind(REMINDER);
             }
         }
         if self.machine.is_resting() && self.machine.status() != ExecutionStatus::Running {

@@ -190,13 +190,14 @@ impl Engine {
     /// A conversation that is only a row.
     async fn info_of_row(&self, owner: &Owner, id: ConversationId, skills: Skills) -> Result<Info, Error> {
         let store = &self.shared.parts.store;
+        let epoch = self.shared.infos.epoch();
         let row = store.conversation(owner, id).await?.ok_or(Error::NotFound(id))?;
         let row = self.settled(row).await?;
         let calls = store.calls(&[id]).await?.pop().unwrap_or_default();
         let children = store.children(owner, id).await?;
         let updated_at = row.updated_at;
         let info = Snapshot::of_row(row, self.shared.persistence_text(id)).info(&calls, children, skills);
-        self.shared.infos.put(owner, id, skills, updated_at, &info);
+        self.shared.infos.put((owner.clone(), id, skills), updated_at, &info, epoch);
         Ok(info)
     }
 
@@ -522,7 +523,10 @@ impl Engine {
         if row.progress.execution_status != ExecutionStatus::Running || self.in_memory(owner, id).is_some() {
             return Ok(row);
         }
-        self.wish(owner, id, Wish::Settle).await?;
+        if let Err(error) = self.wish(owner, id, Wish::Settle).await {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(conversation.id = %id, error, "a conversation that claims to run could not be loaded");
+        }
         self.shared.parts.store.conversation(owner, id).await?.ok_or(Error::NotFound(id))
     }
 
@@ -569,10 +573,23 @@ impl Engine {
             return Err(Error::Stopping);
         }
         let visit = self.shared.visit(owner, id);
-        visit.slot().get_or_try_init(|| self.load(owner, id)).await.map(Arc::clone)
+        let mut loaded = None;
+        let note = &mut loaded;
+        // Large, and seldom needed by the many futures that hold it.
+        let load = Box::pin(async move {
+            let (live, actor) = self.load(owner, id).await?;
+            *note = Some(actor);
+            Ok::<_, Error>(live)
+        });
+        let live = visit.slot().get_or_try_init(|| load).await.map(Arc::clone)?;
+        // Not before it can be found, so that a task which ends at once takes out what is there.
+        if let Some(actor) = loaded {
+            self.shared.tracker.spawn(actor.run());
+        }
+        Ok(live)
     }
 
-    async fn load(&self, owner: &Owner, id: ConversationId) -> Result<Arc<Live>, Error> {
+    async fn load(&self, owner: &Owner, id: ConversationId) -> Result<(Arc<Live>, Actor), Error> {
         let Parts { store, tools, workspaces, http, clock, .. } = &self.shared.parts;
         let row = store.conversation(owner, id).await?.ok_or(Error::NotFound(id))?;
         let calls = store.calls(&[id]).await?.pop().unwrap_or_default();
@@ -625,8 +642,7 @@ impl Engine {
             began: None,
         };
         actor.renew_mask();
-        self.shared.tracker.spawn(actor.run());
-        Ok(live)
+        Ok((live, actor))
     }
 }
 

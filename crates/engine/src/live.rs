@@ -37,7 +37,7 @@ pub(crate) enum Answer {
     /// It was granted and is stored, or it was not.
     Done(Result<(), Error>),
     /// The conversation left memory before its task read the wish: make it again.
-    Left(Wish),
+    Left(Box<Wish>),
 }
 
 /// What somebody wants of a conversation.
@@ -122,7 +122,7 @@ impl Live {
         }
         match answer.await {
             Ok(Answer::Done(result)) => Ok(result),
-            Ok(Answer::Left(wish)) => Err(wish),
+            Ok(Answer::Left(wish)) => Err(*wish),
             // The task broke down over the wish, so nobody knows what came of it.
             Err(_) => Ok(Err(Error::Stopping)),
         }

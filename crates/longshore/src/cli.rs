@@ -12,7 +12,7 @@ const SERVER_NAMES: [&str; 2] = ["agent-server", "openhands-agent-server"];
 
 /// Runs software agents for many users.
 #[derive(Debug, Parser)]
-#[command(name = "longshore", version, about)]
+#[command(name = "longshore", version)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,

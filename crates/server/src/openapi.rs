@@ -36,8 +36,17 @@ struct HttpValidationError {
     detail: Vec<ValidationError>,
 }
 
-/// The text of the document.
+/// The text of the document, on one line.
 pub(crate) fn text() -> Bytes {
+    document().to_json().unwrap_or_default().into()
+}
+
+/// The text of the document for people.
+pub(crate) fn pretty_text() -> Bytes {
+    document().to_pretty_json().unwrap_or_default().into()
+}
+
+fn document() -> utoipa::openapi::OpenApi {
     let mut document = Document::openapi();
     document.merge(routes::open().into_openapi());
     document.merge(routes::api().into_openapi());
@@ -67,14 +76,14 @@ pub(crate) fn text() -> Bytes {
                 _ => &mut item.delete,
             };
             if let Some(operation) = operation {
-                if is_api && path.starts_with(IN_CONVERSATION) {
+                if path.starts_with(IN_CONVERSATION) {
                     name_conversation(operation);
                 }
                 complete(operation, is_api);
             }
         }
     }
-    document.to_json().unwrap_or_default().into()
+    document
 }
 
 /// An operation that is also there outside of conversations gets its own name here, and the parameter it shares with others.
@@ -91,6 +100,8 @@ fn name_conversation(operation: &mut Operation) {
         .schema(Some(ConversationId::schema()))
         .build();
     parameters.insert(0, RefOr::T(parameter));
+    add_error(operation, "404", "There is no such conversation, or it has no such thing.", "ErrorBody");
+    add_error(operation, "409", "The conversation's workspace cannot be used.", "ErrorBody");
     operation.operation_id = operation.operation_id.take().map(|name| format!("conversation_{name}"));
 }
 

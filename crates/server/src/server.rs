@@ -89,9 +89,9 @@ impl Server {
         self.state.activity()
     }
 
-    /// The OpenAPI document of the routes.
+    /// The OpenAPI document of the routes, as text for people.
     pub fn openapi() -> Bytes {
-        openapi::text()
+        openapi::pretty_text()
     }
 
     pub(crate) fn state(&self) -> &AppState {

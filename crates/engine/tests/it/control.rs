@@ -118,7 +118,7 @@ async fn a_server_stops_soon_and_in_order_while_tools_and_models_work() {
     world.engine.shutdown().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_conversation_that_is_loaded_while_the_server_stops_stops_too() {
     let world = World::new();
     world.provider.respond("m", |_| hang());

@@ -10,8 +10,9 @@ use std::{
 
 use longshore_engine::Skills;
 use longshore_protocol::ConversationId;
+use longshore_store::ConversationQuery;
 use longshore_testkit::{ScriptedServer, call, say};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::world::{World, ann, message, open, reopen, request, until};
@@ -39,7 +40,7 @@ async fn victim() {
     }
     fs::write(folder.join("ready"), "").unwrap();
     // Killed long before; if the tests are killed themselves, this ends alone.
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
 }
 
 /// Starts a server, kills it while a command runs, and opens what it left.
@@ -89,6 +90,10 @@ async fn the_next_server_says_that_the_run_was_cut_off() {
 #[tokio::test]
 async fn whoever_asks_before_the_recovery_is_told_the_truth_too() {
     let world = crashed(false).await;
+    let query = ConversationQuery { limit: 10, ..ConversationQuery::default() };
+    let list = world.engine.list(&ann(), query, Skills::Trimmed).await.unwrap();
+    let info: Value = serde_json::from_slice(&list.items[0].0).unwrap();
+    assert_eq!(info["execution_status"], "error");
     assert_eq!(world.status(ID.parse().unwrap()).await, "error");
     world.engine.shutdown().await;
 }

@@ -18,7 +18,7 @@ use crate::world::{World, ann, bob, message};
 
 const ID: &str = "11111111-2222-3333-4444-555555555555";
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_same_id_again_is_the_same_conversation() {
     let world = Arc::new(World::new());
     world.provider.respond("m", |_| say("hi"));

@@ -2,11 +2,12 @@
 
 use longshore_engine::{Closed, Error, Skills};
 use longshore_protocol::ConversationId;
+use longshore_store::ConversationQuery;
 use longshore_testkit::{call, hang, say};
-use rusqlite::Connection;
+use rusqlite::{Connection, params};
 use serde_json::json;
 
-use crate::world::{World, ann, database, reopen};
+use crate::world::{World, ann, database, line, reopen};
 
 /// Makes the database refuse every new event until it is healed.
 struct Broken(Connection);
@@ -91,6 +92,25 @@ async fn an_action_is_not_begun_unless_it_is_stored() {
 }
 
 #[tokio::test]
+async fn a_tool_that_breaks_down_breaks_nothing_else() {
+    let world = World::new();
+    world.provider.script(
+        "m",
+        [call("terminal", json!({"command": "true"})), call("task_tracker", json!({"command": "view"})), say("done")],
+    );
+    let folder = world.folder.path().join("fragile");
+    let tools = json!([{"name": "terminal"}, {"name": "task_tracker"}]);
+    let id = world.create("m", json!({"workspace": {"working_dir": folder}, "agent": {"tools": tools}})).await;
+    let mut watch = world.watch(id).await;
+    world.go(id).await;
+    let frames = watch.until_settled("finished").await;
+    let error = frames.iter().find(|frame| frame["kind"] == "AgentErrorEvent").unwrap();
+    assert_eq!((&error["tool_name"], &error["classification"]["kind"]), (&json!("terminal"), &json!("internal")));
+    assert!(frames.iter().any(|frame| line(frame) == "observation task_tracker"));
+    world.engine.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_closed_store_gives_errors_and_no_hang() {
     let world = World::new();
     let id = world.create("m", json!({})).await;
@@ -105,15 +125,19 @@ async fn a_closed_store_gives_errors_and_no_hang() {
     world.engine.shutdown().await;
 }
 
-async fn damage(world: World, id: ConversationId) -> World {
+/// Damages an event of a conversation that was left as doing something.
+async fn damage(world: World, id: ConversationId, status_of_damaged: &str) -> World {
     let World { folder, provider, engine } = world;
     engine.shutdown().await;
     engine.store().close().await;
     drop(engine);
     let connection = Connection::open(database(folder.path())).unwrap();
-    let sql = "UPDATE event SET json = '{\"id\": \"x\"}' WHERE seq = 1 AND conversation = \
-               (SELECT number FROM conversation WHERE id = ?1)";
-    assert_eq!(connection.execute(sql, [id.0.as_bytes().as_slice()]).unwrap(), 1);
+    let event = "UPDATE event SET json = '{\"id\": \"x\"}' WHERE seq = 1 AND conversation = \
+                 (SELECT number FROM conversation WHERE id = ?1)";
+    let status =
+        "UPDATE conversation SET status = ?2, progress = json_set(progress, '$.execution_status', ?2) WHERE id = ?1";
+    assert_eq!(connection.execute(event, [id.0.as_bytes().as_slice()]).unwrap(), 1);
+    assert_eq!(connection.execute(status, params![id.0.as_bytes().as_slice(), status_of_damaged]).unwrap(), 1);
     drop(connection);
     let engine = reopen(folder.path()).await;
     World { folder, provider, engine }
@@ -126,7 +150,7 @@ async fn a_damaged_event_is_named_and_other_conversations_do_not_care() {
     let sound = world.create("m", json!({})).await;
     world.say(damaged, "one", false).await.unwrap();
     world.say(sound, "one", false).await.unwrap();
-    let world = damage(world, damaged).await;
+    let world = damage(world, damaged, "idle").await;
     let refused = world.say(damaged, "two", false).await.unwrap_err();
     let text = format!("{refused}: {refused:?}");
     assert!(text.contains("event 1") && text.contains(&damaged.to_string()), "{text}");
@@ -136,5 +160,20 @@ async fn a_damaged_event_is_named_and_other_conversations_do_not_care() {
     assert_eq!(world.status(damaged).await, "idle", "what is not damaged can be seen");
     world.engine.delete(&ann(), damaged).await.unwrap();
     assert_eq!(world.engine.count(&ann(), None).await.unwrap(), 1);
+    world.engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_damaged_conversation_that_claims_to_run_is_still_in_lists() {
+    let world = World::new();
+    let damaged = world.create("m", json!({})).await;
+    world.create("m", json!({})).await;
+    world.say(damaged, "one", false).await.unwrap();
+    let world = damage(world, damaged, "running").await;
+    world.engine.recover().await.unwrap();
+    let query = ConversationQuery { limit: 10, ..ConversationQuery::default() };
+    assert_eq!(world.engine.list(&ann(), query, Skills::Trimmed).await.unwrap().items.len(), 2);
+    assert_eq!(world.status(damaged).await, "running", "nobody knows better");
+    world.engine.delete(&ann(), damaged).await.unwrap();
     world.engine.shutdown().await;
 }

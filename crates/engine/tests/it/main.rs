@@ -1,6 +1,7 @@
 //! The engine with real parts: a database in a folder, a model over HTTP, a shell.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::large_futures, reason = "a test has a stack of its own")]
 
 mod capacity;
 mod confirmation;
@@ -8,6 +9,7 @@ mod control;
 mod crash;
 mod creation;
 mod failures;
+mod fragile;
 mod memory;
 mod readers;
 mod runs;

@@ -46,7 +46,7 @@ async fn a_conversation_with_a_reader_or_a_run_stays() {
     world.engine.shutdown().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_message_to_a_conversation_that_is_just_leaving_is_kept() {
     for ttl in [Duration::ZERO, Duration::from_micros(200), Duration::from_millis(2)] {
         let world = Arc::new(World::with(|options| options.idle_ttl = ttl));
@@ -57,7 +57,7 @@ async fn a_message_to_a_conversation_that_is_just_leaving_is_kept() {
                 tokio::spawn(async move {
                     for number in 0..25 {
                         world.say(id, &format!("{sender}.{number}"), false).await.unwrap();
-                        if number % 5 == 0 {
+                        if number % 2 == 0 {
                             tokio::time::sleep(ttl).await;
                         }
                     }
@@ -74,19 +74,22 @@ async fn a_message_to_a_conversation_that_is_just_leaving_is_kept() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_reader_of_a_conversation_that_is_just_leaving_is_not_sent_away() {
-    let world = World::with(|options| options.idle_ttl = Duration::from_micros(100));
+    let world = World::with(|options| options.idle_ttl = Duration::from_millis(1));
     let id = world.create("m", json!({})).await;
     for number in 0..150 {
+        // About as long as the conversation stays, so that it leaves at every moment of the subscription.
+        tokio::time::sleep(Duration::from_micros(1000 + 20 * (number % 50))).await;
         let mut watch = Watch(world.engine.subscribe(&ann(), id, Replay::Nothing).await.unwrap());
-        world.say(id, &number.to_string(), false).await.unwrap();
-        watch.until(|frame| frame["llm_message"]["content"][0]["text"] == number.to_string()).await;
+        let text = number.to_string();
+        world.say(id, &text, false).await.unwrap();
+        watch.until(|frame| frame["llm_message"]["content"][0]["text"] == text).await;
     }
     world.engine.shutdown().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_conversation_with_the_id_of_a_deleted_one_is_a_new_one() {
     let world = Arc::new(World::new());
     let id = "11111111-2222-3333-4444-555555555555";
@@ -125,7 +128,7 @@ async fn a_conversation_with_the_id_of_a_deleted_one_is_a_new_one() {
     world.engine.shutdown().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn wishes_that_race_with_a_deletion_are_granted_or_find_nothing() {
     let world = Arc::new(World::new());
     for _ in 0..30 {
@@ -148,7 +151,7 @@ async fn wishes_that_race_with_a_deletion_are_granted_or_find_nothing() {
     world.engine.shutdown().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_conversations_work_at_the_same_time() {
     let world = Arc::new(World::new());
     world.provider.respond("m", |request| match request.body["messages"].as_array().unwrap().len() {

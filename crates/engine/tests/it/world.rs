@@ -17,8 +17,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
+use crate::fragile::Fragile;
+
 /// Waiting longer than this for anything is a failure.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 /// What a wish may take while a tool runs.
 pub(crate) const AT_ONCE: Duration = Duration::from_secs(1);
 
@@ -266,7 +268,7 @@ pub(crate) fn message(text: &str, run: bool) -> SendMessage {
     SendMessage { content: vec![longshore_protocol::Content::text(text)], run, ..SendMessage::default() }
 }
 
-/// Folders of this machine, with a home of their own.
+/// Folders of this machine, with a home of their own. One that is named `fragile` is.
 #[derive(Debug)]
 struct Places {
     home: Arc<Path>,
@@ -282,7 +284,8 @@ impl Workspaces for Places {
     ) -> Result<Arc<dyn Workspace>, longshore_workspace::Error> {
         let mut options = LocalOptions::new(&workspace.working_dir);
         options.env.push(("HOME".into(), self.home.as_os_str().to_owned()));
-        Ok(Arc::new(Local::new(options)?))
+        let local = Local::new(options)?;
+        if workspace.working_dir.ends_with("/fragile") { Ok(Arc::new(Fragile(local))) } else { Ok(Arc::new(local)) }
     }
 }
 

@@ -31,7 +31,8 @@ fn describe(state: &AppState) -> ServerInfo {
     }
     ServerInfo {
         uptime: state.activity().uptime().as_secs_f64().floor(),
-        idle_time: state.activity().idle().as_secs_f64().floor(),
+        // Conversations are used by their agents too.
+        idle_time: state.activity().idle().min(state.engine().idle()).as_secs_f64().floor(),
         title: "Longshore".to_owned(),
         version: options.version.clone(),
         sdk_version: options.version.clone(),

@@ -2,14 +2,22 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod agents;
 mod auth;
 mod bash;
 mod bash_socket;
+mod conversations;
 mod cors;
 mod errors;
+mod events;
+mod events_socket;
 mod files;
 mod git;
 mod info;
+mod openapi;
+mod owners;
+mod places;
 mod recordings;
+mod runs;
 mod server;
 mod shutdown;

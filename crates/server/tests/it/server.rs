@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -11,8 +11,9 @@ use async_trait::async_trait;
 use longshore_engine::{Clock, Engine, Parts};
 use longshore_llm::{Models, ModelsOptions};
 use longshore_protocol::{ConversationId, Secret, conversation::LocalWorkspace};
-use longshore_server::{Options, Server, SharedWorkspace, auth::StaticKeys};
+use longshore_server::{Authenticator, Options, Server, SharedWorkspace, auth::StaticKeys};
 use longshore_store::{Keys, Owner, Sqlite, Store};
+use longshore_testkit::ScriptedServer;
 use longshore_tools::Registry;
 use longshore_workspace::{Local, LocalOptions, Workspace};
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
@@ -27,19 +28,33 @@ use tokio_tungstenite::{
 /// The longest a test waits for something that must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Every conversation works in the server's folder.
+/// Every conversation works in the folder that it names.
 #[derive(Debug)]
-struct OnePlace(Arc<dyn Workspace>);
+struct Folders;
 
 #[async_trait]
-impl longshore_engine::Workspaces for OnePlace {
+impl longshore_engine::Workspaces for Folders {
     async fn open(
         &self,
         _owner: &Owner,
         _conversation: ConversationId,
-        _workspace: &LocalWorkspace,
+        workspace: &LocalWorkspace,
     ) -> Result<Arc<dyn Workspace>, longshore_workspace::Error> {
-        Ok(Arc::clone(&self.0))
+        Ok(Arc::new(Local::new(LocalOptions::new(&workspace.working_dir))?))
+    }
+}
+
+/// What a server is made of.
+pub(crate) struct Setup {
+    pub(crate) options: Options,
+    pub(crate) authenticator: Arc<dyn Authenticator>,
+    pub(crate) max_concurrent_runs: usize,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        let authenticator = Arc::new(StaticKeys::new([]));
+        Self { options: Options::default(), authenticator, max_concurrent_runs: 10 }
     }
 }
 
@@ -47,6 +62,7 @@ pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
     pub(crate) client: Client,
     pub(crate) folder: PathBuf,
+    provider: OnceLock<ScriptedServer>,
     store: Arc<Sqlite>,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<std::io::Result<()>>,
@@ -61,13 +77,18 @@ impl TestServer {
 
     /// A server with these options and keys.
     pub(crate) async fn with(options: Options, keys: &[&str]) -> Self {
-        Self::within(Arc::new(TempDir::new().unwrap()), options, keys).await
+        let authenticator = Arc::new(StaticKeys::new(keys.iter().map(|key| Secret::new(*key))));
+        Self::of(Setup { options, authenticator, ..Setup::default() }).await
     }
 
-    async fn within(directory: Arc<TempDir>, options: Options, keys: &[&str]) -> Self {
+    pub(crate) async fn of(setup: Setup) -> Self {
+        Self::within(Arc::new(TempDir::new().unwrap()), setup).await
+    }
+
+    async fn within(directory: Arc<TempDir>, setup: Setup) -> Self {
+        let Setup { options, authenticator, max_concurrent_runs } = setup;
         let folder = directory.path().canonicalize().unwrap().join("work");
         std::fs::create_dir_all(&folder).unwrap();
-        let keys = keys.iter().map(|key| Secret::new(*key));
         let store = Sqlite::open(&directory.path().join("store.db"), Keys::new(&Secret::new("test"), &[])).unwrap();
         let store = Arc::new(store);
         let workspace: Arc<dyn Workspace> = Arc::new(Local::new(LocalOptions::new(&folder)).unwrap());
@@ -75,21 +96,17 @@ impl TestServer {
             store: Arc::clone(&store) as Arc<dyn Store>,
             models: Models::new(ModelsOptions::default()),
             tools: Registry::new(),
-            workspaces: Arc::new(OnePlace(Arc::clone(&workspace))),
+            workspaces: Arc::new(Folders),
             http: Client::new(),
             clock: Clock::system(),
         };
         let engine = longshore_engine::Options {
             conversations_dir: directory.path().join("conversations"),
-            max_concurrent_runs: 10,
+            max_concurrent_runs,
             idle_ttl: Duration::from_mins(1),
         };
-        let server = Server::new(
-            options,
-            Arc::new(StaticKeys::new(keys)),
-            Arc::new(SharedWorkspace(workspace)),
-            Engine::new(parts, engine),
-        );
+        let server =
+            Server::new(options, authenticator, Arc::new(SharedWorkspace(workspace)), Engine::new(parts, engine));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
@@ -97,7 +114,12 @@ impl TestServer {
             let _ = stopped.await;
         }));
         let client = Client::builder().no_proxy().timeout(PATIENCE * 3).build().unwrap();
-        Self { address, client, folder, store, stop: Some(stop), task, directory }
+        Self { address, client, folder, provider: OnceLock::new(), store, stop: Some(stop), task, directory }
+    }
+
+    /// The provider of the models that [`Self::wish`] names.
+    pub(crate) fn provider(&self) -> &ScriptedServer {
+        self.provider.get_or_init(ScriptedServer::start)
     }
 
     /// Stops the server and returns when it has stopped.
@@ -110,7 +132,7 @@ impl TestServer {
 
     /// Another server over the store and the folder of one that has stopped.
     pub(crate) async fn again(directory: Arc<TempDir>) -> Self {
-        Self::within(directory, Options::default(), &[]).await
+        Self::within(directory, Setup::default()).await
     }
 
     /// Ends the server without giving it a chance to tidy up.
@@ -213,8 +235,12 @@ impl Said {
 
 impl Socket {
     pub(crate) async fn send(&mut self, text: &str) {
+        self.send_frame(Message::text(text)).await;
+    }
+
+    pub(crate) async fn send_frame(&mut self, frame: Message) {
         use futures::SinkExt;
-        self.0.send(Message::text(text)).await.unwrap();
+        self.0.send(frame).await.unwrap();
     }
 
     pub(crate) async fn next(&mut self) -> Said {

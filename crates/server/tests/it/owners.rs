@@ -1,0 +1,278 @@
+//! Two users of one server: neither finds anything of the other, on any route that the document has.
+
+use std::{cmp::Reverse, collections::BTreeSet};
+
+use async_trait::async_trait;
+use longshore_server::{
+    Authenticator, Principal,
+    auth::Denied,
+};
+use longshore_testkit::{call, say};
+use reqwest::{Method, RequestBuilder, StatusCode, multipart::Form, multipart::Part};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    agents::message,
+    server::{Said, Setup, TestServer, answer},
+};
+
+/// Stands in everything that Ann has and in nothing that Bob says.
+const MARK: &str = "annmark";
+
+/// Knows two users, whose keys are their names.
+#[derive(Debug)]
+struct AnnAndBob;
+
+#[async_trait]
+impl Authenticator for AnnAndBob {
+    fn anybody(&self) -> Option<Principal> {
+        None
+    }
+
+    async fn authenticate(&self, key: &str) -> Result<Principal, Denied> {
+        if ["ann", "bob"].contains(&key) { Ok(Principal::new(key)) } else { Err(Denied::Unknown) }
+    }
+}
+
+/// A server of two users, and what Ann has on it.
+struct World {
+    server: TestServer,
+    document: Value,
+    conversation: String,
+    folder: String,
+    event: String,
+    sha: String,
+    /// A command of Ann's conversation, and one outside of it; both run.
+    commands: [String; 2],
+}
+
+impl World {
+    async fn start() -> Self {
+        let server = TestServer::of(Setup { authenticator: std::sync::Arc::new(AnnAndBob), ..Setup::default() }).await;
+        server.provider().script("m", [call("terminal", json!({"command": format!("echo {MARK}")})), say(MARK)]);
+        server.provider().respond("m", |_| say(MARK));
+        let ann = async |method: Method, path: &str, body: Value| {
+            let request = server.request(method, path).header("X-Session-API-Key", "ann");
+            let (status, answer) = answer(request.json(&body)).await;
+            assert!(status.is_success(), "{path}: {answer}");
+            answer
+        };
+        let wish = server.wish("m", json!({"tags": {"mark": MARK}, "secrets": {"NAME": MARK}}));
+        let info = ann(Method::POST, "/api/conversations", wish).await;
+        let conversation = info["id"].as_str().unwrap().to_owned();
+        let folder = info["workspace"]["working_dir"].as_str().unwrap().to_owned();
+        let place = format!("/api/conversations/{conversation}");
+        ann(Method::PATCH, &place, json!({"title": MARK})).await;
+        ann(Method::POST, &format!("{place}/events"), message(MARK)).await;
+        let setup = format!(
+            "echo {MARK} >file && git init -q . && git add . && git -c user.name=N -c user.email=n@x commit -qm {MARK} && \
+             git rev-parse HEAD"
+        );
+        let output = ann(Method::POST, &format!("{place}/bash/execute_bash_command"), json!({"command": setup})).await;
+        assert_eq!(output["exit_code"], 0, "{output}");
+        let sha = output["stdout"].as_str().unwrap().lines().last().unwrap().to_owned();
+        let mut commands = Vec::new();
+        for place in [place.as_str(), "/api"] {
+            let command = json!({"command": format!("echo {MARK}; sleep 30")});
+            let command = ann(Method::POST, &format!("{place}/bash/start_bash_command"), command).await;
+            commands.push(command["id"].as_str().unwrap().to_owned());
+        }
+        let event = crate::server::until(async || {
+            let page = ann(Method::GET, &format!("{place}/events/search"), Value::Null).await;
+            page["items"][0]["id"].as_str().map(str::to_owned)
+        })
+        .await;
+        let document = answer(server.get("/openapi.json")).await.1;
+        Self { document, conversation, folder, event, sha, commands: commands.try_into().unwrap(), server }
+    }
+
+    /// All operations below `/api`, those that end something last.
+    fn operations(&self) -> Vec<Operation<'_>> {
+        let mut operations: Vec<_> = self.document["paths"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .filter(|(path, _)| path.starts_with("/api"))
+            .flat_map(|(path, item)| {
+                item.as_object().unwrap().iter().map(move |(method, description)| Operation {
+                    method: method.to_uppercase().parse().unwrap(),
+                    path,
+                    description,
+                })
+            })
+            .collect();
+        operations.sort_by_key(|operation| (operation.is_removal(), Reverse(operation.path.len())));
+        operations
+    }
+
+    /// A request that is right in every respect, about what Ann has.
+    fn request(&self, operation: &Operation<'_>) -> RequestBuilder {
+        let mut path = operation.path.to_owned();
+        let mut query = Vec::new();
+        for parameter in operation.description["parameters"].as_array().into_iter().flatten() {
+            let name = parameter["name"].as_str().unwrap();
+            if parameter["in"] == "path" {
+                path = path.replace(&format!("{{{name}}}"), &self.named(operation, name).unwrap());
+            } else if parameter["required"] == true {
+                let value = self.named(operation, name).unwrap_or_else(|| self.sample(&parameter["schema"]).to_string());
+                query.push((name, value));
+            }
+        }
+        let request = self.server.request(operation.method.clone(), &path).query(&query);
+        let content = &operation.description["requestBody"]["content"];
+        if content.get("multipart/form-data").is_some() {
+            return request.multipart(Form::new().part("file", Part::bytes(b"new".as_slice()).file_name("x")));
+        }
+        match content["application/json"].get("schema") {
+            Some(schema) => request.json(&self.sample(schema)),
+            None => request,
+        }
+    }
+
+    /// What a name stands for in the world.
+    fn named(&self, operation: &Operation<'_>, name: &str) -> Option<String> {
+        let is_inside = operation.is_inside();
+        let text = match name {
+            "conversation_id" | "ids" => &self.conversation,
+            "event_id" if operation.path.contains("bash") => &self.commands[usize::from(!is_inside)],
+            "event_id" | "event_ids" => &self.event,
+            "command_id" => &self.commands[usize::from(!is_inside)],
+            "sha" => &self.sha,
+            // Outside of conversations everybody acts on the machine; what is where belongs to nobody.
+            "path" if !is_inside => return Some(self.server.path("shared")),
+            "path" if operation.path.contains("create_directory") => return Some(format!("{}/new", self.folder)),
+            "path" if operation.path.contains("/file/") || operation.path.contains("diff") => {
+                return Some(format!("{}/file", self.folder));
+            }
+            "path" => &self.folder,
+            _ => return None,
+        };
+        Some(text.clone())
+    }
+
+    /// A value that a schema allows, with required fields only.
+    fn sample(&self, schema: &Value) -> Value {
+        if let Some(name) = schema["$ref"].as_str().and_then(|reference| reference.rsplit('/').next()) {
+            return match name {
+                "StartConversation" => self.server.wish("m", json!({"conversation_id": self.conversation})),
+                "ConversationId" => json!(self.conversation),
+                name => self.sample(&self.document["components"]["schemas"][name]),
+            };
+        }
+        for choice in ["oneOf", "anyOf"] {
+            if let Some(choices) = schema[choice].as_array() {
+                let choice = choices.iter().find(|choice| choice["type"] != "null").unwrap();
+                return self.sample(choice);
+            }
+        }
+        if let Some(parts) = schema["allOf"].as_array() {
+            let parts = parts.iter().map(|part| self.sample(part));
+            return Value::Object(parts.filter_map(|part| part.as_object().cloned()).flatten().collect());
+        }
+        if let Some(one) = schema["enum"].get(0).or_else(|| schema.get("const")) {
+            return one.clone();
+        }
+        let kind = match &schema["type"] {
+            Value::Array(kinds) => kinds.iter().find(|kind| *kind != "null").unwrap(),
+            kind => kind,
+        };
+        match kind.as_str().unwrap_or("object") {
+            "string" if schema["format"] == "uuid" => json!(self.conversation),
+            "string" => json!("true"),
+            "integer" | "number" => schema.get("minimum").cloned().unwrap_or(json!(1)),
+            "boolean" => json!(true),
+            "array" => json!([self.sample(&schema["items"])]),
+            _ => {
+                let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
+                let fields = required.map(|name| (name.to_owned(), self.sample(&schema["properties"][name])));
+                Value::Object(fields.collect::<Map<_, _>>())
+            }
+        }
+    }
+}
+
+struct Operation<'a> {
+    method: Method,
+    path: &'a str,
+    description: &'a Value,
+}
+
+impl Operation<'_> {
+    fn is_inside(&self) -> bool {
+        self.path.contains("{conversation_id}")
+    }
+
+    fn is_removal(&self) -> bool {
+        self.method == Method::DELETE || self.path.ends_with("/stop")
+    }
+}
+
+#[tokio::test]
+async fn no_route_gives_one_user_anything_of_another() {
+    let world = World::start().await;
+    let operations = world.operations();
+    let as_user = |operation, user| world.request(operation).header("X-Session-API-Key", user);
+    assert!(operations.len() > 50, "only {} operations", operations.len());
+    for operation in &operations {
+        let name = format!("{} {}", operation.method, operation.path);
+        let unauthorized = (StatusCode::UNAUTHORIZED, json!({"detail": "Unauthorized"}));
+        assert_eq!(answer(world.request(operation)).await, unauthorized, "{name}");
+        assert_eq!(answer(as_user(operation, "eve")).await, unauthorized, "{name}");
+        let (status, body) = answer(as_user(operation, "bob")).await;
+        assert!(!body.to_string().contains(MARK), "{name} shows {body}");
+        if operation.is_inside() {
+            assert_eq!(status, StatusCode::NOT_FOUND, "{name}: {body}");
+        }
+    }
+    // All requests were right: Ann gets what she asks for, and Bob has changed nothing of it.
+    let mut shown = BTreeSet::new();
+    for operation in &operations {
+        let name = format!("{} {}", operation.method, operation.path);
+        let (status, body) = answer(as_user(operation, "ann")).await;
+        let is_busy = status == StatusCode::CONFLICT && operation.path.ends_with("/run");
+        let is_about_nothing = !operation.is_inside() && operation.path.contains("/file/")
+            || !operation.is_inside() && operation.path.contains("/git/");
+        assert!(status.is_success() || is_busy || is_about_nothing, "{name}: {status} {body}");
+        if body.to_string().contains(MARK) {
+            shown.insert(operation.path);
+        }
+    }
+    assert!(shown.len() > 15, "Ann is shown her own only by {shown:?}");
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn no_socket_gives_one_user_anything_of_another() {
+    let world = World::start().await;
+    let key = |user| [("X-Session-API-Key", user)];
+    let events = format!("/sockets/events/{}?resend_mode=all", world.conversation);
+    let mut bob = world.server.try_socket(&events, &key("bob")).await.unwrap();
+    assert_eq!(bob.next().await, Said::Closed(4004));
+    let mut ann = world.server.try_socket(&events, &key("ann")).await.unwrap();
+    assert!(ann.next().await.json().to_string().contains(MARK));
+
+    let mut bob = world.server.try_socket("/sockets/bash-events?resend_mode=all", &key("bob")).await.unwrap();
+    let mut ann = world.server.try_socket("/sockets/bash-events?resend_mode=all", &key("ann")).await.unwrap();
+    assert!(ann.next().await.json().to_string().contains(MARK));
+    bob.send("x").await;
+    assert_eq!(bob.next().await.json()["code"], "JSONDecodeError", "nothing else comes first");
+    ann.send(&json!({"command": format!("echo {MARK}")}).to_string()).await;
+    ann.until(|frame| frame["exit_code"] == 0).await;
+    bob.send("x").await;
+    assert_eq!(bob.next().await.json()["code"], "JSONDecodeError", "nothing else came meanwhile");
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn an_id_that_is_taken_is_no_window() {
+    let world = World::start().await;
+    let wish = world.server.wish("m", json!({"conversation_id": world.conversation}));
+    let request = world.server.post("/api/conversations").header("X-Session-API-Key", "bob").json(&wish);
+    let (status, body) = answer(request).await;
+    let detail = format!("conversation id {} is taken: choose another one, or leave it out", world.conversation);
+    assert_eq!((status, body), (StatusCode::CONFLICT, json!({"detail": detail})));
+    let wish = world.server.wish("m", json!({"parent_conversation_id": world.conversation}));
+    let request = world.server.post("/api/conversations").header("X-Session-API-Key", "bob").json(&wish);
+    assert_eq!(answer(request).await.0, StatusCode::UNPROCESSABLE_ENTITY);
+    world.server.stop().await;
+}
