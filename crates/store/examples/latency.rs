@@ -51,7 +51,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         assert!(store.conversation(&owner, id).await?.is_some());
         times[2].push(started.elapsed());
         let started = Instant::now();
-        store.conversations(&owner, ConversationQuery { limit: 20, ..Default::default() }).await?;
+        store.find_conversations(&owner, ConversationQuery { limit: 20, ..Default::default() }).await?;
         times[3].push(started.elapsed());
     }
     for (name, times) in

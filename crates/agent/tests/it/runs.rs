@@ -26,7 +26,8 @@ fn a_run_goes_from_message_to_finish() {
     ];
     assert_eq!(play.story(), story);
     assert_eq!(play.settled, 1);
-    assert_eq!(play.machine.progress().stats.usage_to_metrics["default"].accumulated_cost, 1.0);
+    let usage = play.machine.progress().stats.usage_to_metrics["default"].accumulated_token_usage.clone();
+    assert_eq!(usage.map(|usage| usage.prompt_tokens), Some(20), "two calls of ten tokens");
 }
 
 #[test]

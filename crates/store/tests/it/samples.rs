@@ -10,6 +10,7 @@ use longshore_protocol::{
     conversation::{Definition, ExecutionStatus, LocalWorkspace, Progress},
     event::{EventBody, MessageEvent, PauseEvent},
     metrics::{Call, TokenUsage},
+    secret::Opaque,
 };
 use longshore_store::{Commit, NewConversation, NewEvent, Owner};
 use serde_json::json;
@@ -41,9 +42,9 @@ pub(crate) fn definition() -> Definition {
         stuck_detection: false,
         client_tools: Vec::new(),
         tool_module_qualnames: IndexMap::from([("a".to_owned(), "b.c".to_owned())]),
-        agent_definitions: vec![json!({"name": "helper", "x": null})],
+        agent_definitions: vec![Opaque(json!({"name": "helper", "x": null}))],
         plugins: None,
-        hook_config: Some(json!({"stop": []})),
+        hook_config: Some(Opaque(json!({"stop": []}))),
         user_id: Some("somebody".to_owned()),
         autotitle: true,
     }
