@@ -25,6 +25,9 @@ use super::{
     settings::Settings,
 };
 
+/// How long what runs in a shell may take to end when it is told to.
+const GOODBYE: Duration = Duration::from_millis(300);
+
 /// Wide enough for most lines, so that programs do not break them.
 const SIZE: TerminalSize = TerminalSize { rows: 200, columns: 256 };
 
@@ -499,9 +502,16 @@ impl Shell {
         self.capture = Capture::default();
     }
 
-    /// Ends the shell, all that runs in it, and its folder.
+    /// Ends the shell, all that runs in it, and its folder. What runs is told first: a program that is killed while it
+    /// holds a lock leaves it to the next shell.
     pub(super) async fn end(self, workspace: &dyn Workspace) {
-        let Self { terminal, folder, .. } = self;
+        let Self { mut terminal, folder, .. } = self;
+        let goodbye = async {
+            let _ = terminal.control.signal_foreground(Signal::Hangup).await;
+            let _ = terminal.control.signal(Signal::Hangup).await;
+            let _ = terminal.control.wait().await;
+        };
+        let _ = timeout(GOODBYE, goodbye).await;
         drop(terminal);
         match workspace.remove(&folder).await {
             Ok(()) | Err(Error::NotFound { .. }) => {}
