@@ -33,6 +33,12 @@ const GRACE: Duration = Duration::from_millis(1600);
 /// How long to wait when the system has no room for another connection.
 const RETRY: Duration = Duration::from_millis(100);
 
+/// What each connection takes of the room for all of them, and keeps when it becomes a socket.
+#[derive(Debug, Clone)]
+pub(crate) struct Seat {
+    _permit: Arc<OwnedSemaphorePermit>,
+}
+
 /// Serves connections until `shutdown`, then ends them.
 pub(crate) async fn serve(server: &Server, listener: TcpListener, shutdown: impl Future<Output = ()>) {
     let router = server.router();
@@ -46,9 +52,9 @@ pub(crate) async fn serve(server: &Server, listener: TcpListener, shutdown: impl
             accepted = accept(&listener, &room) => accepted,
         };
         let (closing, abandoned) = (server.state().closing().clone(), abandoned.clone());
-        let connection = attend(stream, client, router.clone(), closing);
+        let seat = Seat { _permit: Arc::new(permit) };
+        let connection = attend(stream, client, seat, router.clone(), closing);
         connections.spawn(async move {
-            let _permit = permit;
             tokio::select! {
                 () = connection => {}
                 () = abandoned.cancelled() => {}
@@ -92,10 +98,10 @@ fn is_of_the_client(error: &io::Error) -> bool {
 }
 
 /// Answers the requests of one connection.
-async fn attend(stream: TcpStream, client: SocketAddr, router: Router, closing: CancellationToken) {
+async fn attend(stream: TcpStream, client: SocketAddr, seat: Seat, router: Router, closing: CancellationToken) {
     // Answers are written whole, so waiting to fill a packet only delays them.
     let _ = stream.set_nodelay(true);
-    let service = service_fn(move |request| answer(router.clone(), client, request));
+    let service = service_fn(move |request| answer(router.clone(), client, seat.clone(), request));
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(IDLE_PATIENCE);
     let mut connection =
@@ -115,9 +121,11 @@ async fn attend(stream: TcpStream, client: SocketAddr, router: Router, closing: 
 async fn answer(
     mut router: Router,
     client: SocketAddr,
+    seat: Seat,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(ConnectInfo(client));
+    request.extensions_mut().insert(seat);
     router.call(request).await
 }

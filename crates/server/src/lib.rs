@@ -32,6 +32,7 @@ mod patient;
 mod place;
 mod respond;
 mod routes;
+mod routing;
 mod server;
 mod sockets;
 mod state;

@@ -32,8 +32,18 @@ struct Document;
 #[derive(Serialize, ToSchema)]
 #[schema(as = HTTPValidationError)]
 struct HttpValidationError {
+    #[schema(inline)]
+    detail: Wrong,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "stands in the OpenAPI document only")]
+enum Wrong {
     /// What is wrong, field by field.
-    detail: Vec<ValidationError>,
+    Fields(Vec<ValidationError>),
+    /// What is wrong with the request as a whole.
+    Request(String),
 }
 
 /// The text of the document, on one line.
@@ -48,8 +58,8 @@ pub(crate) fn pretty_text() -> Bytes {
 
 fn document() -> utoipa::openapi::OpenApi {
     let mut document = Document::openapi();
-    document.merge(routes::open().into_openapi());
-    document.merge(routes::api().into_openapi());
+    document.merge(routes::open().openapi());
+    document.merge(routes::api().openapi());
     let components = document.components.get_or_insert_default();
     for (name, schema) in [
         ("ErrorBody", ErrorBody::schema()),
@@ -113,6 +123,10 @@ fn complete(operation: &mut Operation, is_api: bool) {
             SecurityRequirement::new::<_, _, String>("Bearer", []),
         ]);
         add_error(operation, "401", "No key, or one that nobody has.", "ErrorBody");
+    }
+    if operation.request_body.is_some() {
+        add_error(operation, "408", "The body did not arrive in time.", "ErrorBody");
+        add_error(operation, "413", "The body is larger than this server takes.", "ErrorBody");
     }
     let has_input =
         operation.request_body.is_some() || operation.parameters.as_ref().is_some_and(|all| !all.is_empty());

@@ -45,8 +45,9 @@ impl Server {
     /// The routes.
     pub fn router(&self) -> Router {
         let state = self.state.clone();
-        let api = Router::from(routes::api()).route_layer(from_fn_with_state(state.clone(), require_principal));
-        Router::from(routes::open())
+        let api = routes::api().router().route_layer(from_fn_with_state(state.clone(), require_principal));
+        routes::open()
+            .router()
             .merge(api)
             .merge(routes::pages())
             .merge(sockets::router())

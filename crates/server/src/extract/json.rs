@@ -18,6 +18,12 @@ use crate::{ApiError, state::AppState};
 /// How long a client may take to send a body.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// Whole numbers with a fraction that are taken in one body.
+const MAX_FRACTIONS: usize = 16;
+
+/// The largest float that is one whole number only.
+const MAX_WHOLE: f64 = 9_007_199_254_740_992.0;
+
 /// A body that must be there.
 pub(crate) struct ApiJson<T>(pub(crate) T);
 
@@ -81,23 +87,49 @@ pub(crate) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Box<Validatio
         return Err(Problem::new("model_attributes_type", sentence).at(vec!["body".into()], json!([])).into());
     }
     // The path to a mistake costs time, so it is only looked for once there is one.
-    serde_json::from_slice(text).map_err(|error| explain::<T>(text, &error).into())
+    serde_json::from_slice(text).or_else(|error| reconsider(text, &error))
 }
 
 fn is_json(text: &[u8]) -> bool {
     serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok()
 }
 
-fn explain<T: DeserializeOwned>(text: &[u8], error: &serde_json::Error) -> ValidationError {
-    let document: Value = match serde_json::from_slice(text) {
-        Ok(document) => document,
-        Err(error) => return not_json(text, &error),
-    };
-    let Err(error) = serde_path_to_error::deserialize::<_, T>(&document) else {
-        // A document forgets what its text has twice.
-        return Problem::of_message(&error.to_string()).at(vec!["body".into()], json!({}));
-    };
-    let redacted = redact(&document);
+/// Says what is wrong with a JSON text; or takes it after all, if it only writes whole numbers with a fraction of zero.
+fn reconsider<T: DeserializeOwned>(text: &[u8], error: &serde_json::Error) -> Result<T, Box<ValidationError>> {
+    let mut document: Value = serde_json::from_slice(text).map_err(|error| not_json(text, &error))?;
+    let mut is_changed = false;
+    for _ in 0..=MAX_FRACTIONS {
+        match serde_path_to_error::deserialize::<_, T>(&document) {
+            Ok(value) if is_changed => return Ok(value),
+            // A document forgets what its text has twice.
+            Ok(_) => break,
+            Err(error) => match at(&mut document, error.path()).and_then(|found| Some((whole(found)?, found))) {
+                Some((whole, found)) => *found = whole,
+                None => return Err(explain(&document, &error).into()),
+            },
+        }
+        is_changed = true;
+    }
+    Err(Problem::of_message(&error.to_string()).at(vec!["body".into()], json!({})).into())
+}
+
+/// The whole number that a number with a fraction of zero is.
+fn whole(value: &Value) -> Option<Value> {
+    let number = value.as_f64().filter(|number| value.is_f64() && number.fract() == 0.0)?;
+    // Beyond this, a float does not tell neighbours apart.
+    (number.abs() <= MAX_WHOLE).then(|| format!("{number:.0}").parse::<i64>().ok().map(Value::from))?
+}
+
+fn at<'a>(document: &'a mut Value, path: &serde_path_to_error::Path) -> Option<&'a mut Value> {
+    path.iter().try_fold(document, |value, segment| match segment {
+        Segment::Seq { index } => value.get_mut(*index),
+        Segment::Map { key } => value.get_mut(key),
+        Segment::Enum { .. } | Segment::Unknown => Some(value),
+    })
+}
+
+fn explain(document: &Value, error: &serde_path_to_error::Error<serde_json::Error>) -> ValidationError {
+    let redacted = redact(document);
     let mut loc = vec![Value::from("body")];
     let mut input = Some(&redacted);
     for segment in error.path() {
@@ -110,12 +142,12 @@ fn explain<T: DeserializeOwned>(text: &[u8], error: &serde_json::Error) -> Valid
         loc.push(step);
     }
     let mut problem = Problem::of_message(&error.inner().to_string());
-    problem.text = without_secrets(problem.text, &document, &redacted);
+    problem.text = without_secrets(problem.text, document, &redacted);
     if problem.kind == "extra_forbidden" {
         input = problem.field.as_deref().and_then(|field| child(input, &field.into()));
     }
     problem.context = problem.context.map(|context| match context.get("error").and_then(Value::as_str) {
-        Some(text) => json!({"error": without_secrets(text.to_owned(), &document, &redacted)}),
+        Some(text) => json!({"error": without_secrets(text.to_owned(), document, &redacted)}),
         None => context,
     });
     problem.at(loc, input.cloned().unwrap_or(Value::Null))
@@ -195,6 +227,17 @@ mod tests {
             (&broken["type"], &broken["loc"], &broken["input"]),
             (&json!("json_invalid"), &json!(["body", 1]), &json!({}))
         );
+    }
+
+    #[test]
+    fn whole_numbers_may_have_a_fraction_of_zero() {
+        let request = parse::<ExecuteBash>(br#"{"command": "true", "timeout": 2.0}"#).unwrap();
+        assert_eq!(request.timeout, 2);
+        for timeout in ["2.5", "-2.0", "1e300", "\"2.0\"", "[2.0]"] {
+            problem::<ExecuteBash>(&format!(r#"{{"command": "true", "timeout": {timeout}}}"#));
+        }
+        // What may have a fraction keeps it.
+        assert_eq!(parse::<Value>(b"[1.0]").unwrap(), json!([1.0]));
     }
 
     #[test]

@@ -12,6 +12,10 @@ use serde::{
     de::{self, DeserializeOwned},
 };
 use serde_json::Value;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, RefOr, Schema, schema::Type},
+};
 
 use super::pairs::{PairError, Pairs};
 use crate::{ApiError, state::AppState};
@@ -77,6 +81,15 @@ impl<'de> Deserialize<'de> for RawPath {
         Ok(Self(OsString::from_vec(bytes).into()))
     }
 }
+
+impl PartialSchema for RawPath {
+    fn schema() -> RefOr<Schema> {
+        // Relative paths are refused by name, not by form; the pattern tells clients beforehand.
+        ObjectBuilder::new().schema_type(Type::String).pattern(Some("^/")).build().into()
+    }
+}
+
+impl ToSchema for RawPath {}
 
 fn problem(place: &str, error: PairError) -> ValidationError {
     let mut loc = vec![Value::from(place)];

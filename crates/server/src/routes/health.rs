@@ -6,12 +6,12 @@ use axum::{
     response::Response,
 };
 use longshore_protocol::server::ServerStatus;
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
-use crate::state::AppState;
+use crate::routing::Routes;
 
-pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::default().routes(routes!(alive)).routes(routes!(health)).routes(routes!(ready))
+pub(super) fn router() -> Routes {
+    Routes::default().route(|| routes!(alive)).route(|| routes!(health)).route(|| routes!(ready))
 }
 
 /// Whether the process is alive.

@@ -10,14 +10,13 @@ mod server_info;
 mod tools;
 
 use axum::Router;
-use utoipa_axum::router::OpenApiRouter;
 
-use crate::state::AppState;
+use crate::{routing::Routes, state::AppState};
 
 /// Routes below `/api`, for principals only. What acts in a place is there twice: for the server's own place, and for each
 /// conversation's (contract: server §6.4).
-pub(crate) fn api() -> OpenApiRouter<AppState> {
-    OpenApiRouter::default()
+pub(crate) fn api() -> Routes {
+    Routes::default()
         .merge(conversations::router())
         .merge(file::folders())
         .merge(tools::router())
@@ -25,13 +24,13 @@ pub(crate) fn api() -> OpenApiRouter<AppState> {
         .nest("/api/conversations/{conversation_id}", of_place())
 }
 
-fn of_place() -> OpenApiRouter<AppState> {
-    OpenApiRouter::default().merge(bash::router()).merge(file::router()).merge(git::router())
+fn of_place() -> Routes {
+    Routes::default().merge(bash::router()).merge(file::router()).merge(git::router())
 }
 
 /// Routes that are open to all.
-pub(crate) fn open() -> OpenApiRouter<AppState> {
-    OpenApiRouter::default().merge(health::router()).merge(server_info::router())
+pub(crate) fn open() -> Routes {
+    Routes::default().merge(health::router()).merge(server_info::router())
 }
 
 /// Pages about the server, which are not in the document.

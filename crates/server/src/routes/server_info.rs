@@ -3,12 +3,12 @@
 use axum::extract::State;
 use longshore_protocol::server::ServerInfo;
 use longshore_tools::Registry;
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
-use crate::{respond::JsonWithNulls, state::AppState};
+use crate::{respond::JsonWithNulls, routing::Routes, state::AppState};
 
-pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::default().routes(routes!(server_info)).routes(routes!(root))
+pub(super) fn router() -> Routes {
+    Routes::default().route(|| routes!(server_info)).route(|| routes!(root))
 }
 
 /// What this server is and can do.

@@ -3,16 +3,16 @@
 use longshore_tools::Registry;
 use serde::Serialize;
 use utoipa::ToSchema;
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
-use crate::{respond::Json, state::AppState};
+use crate::{respond::Json, routing::Routes};
 
-pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::default()
-        .routes(routes!(tools))
-        .routes(routes!(catalog))
+pub(super) fn router() -> Routes {
+    Routes::default()
+        .route(|| routes!(tools))
+        .route(|| routes!(catalog))
         // Clients send the slash or leave it out, and follow no redirect.
-        .route("/api/tools", axum::routing::get(tools))
+        .alias("/api/tools", || routes!(tools))
 }
 
 #[derive(Serialize, ToSchema)]

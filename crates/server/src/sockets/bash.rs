@@ -3,7 +3,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use axum::{
-    extract::{State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection},
+    extract::{Extension, State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection},
     http::{HeaderMap, StatusCode},
     response::Response,
 };
@@ -22,7 +22,7 @@ use super::{
     admission::{Admission, is_late_authentication},
     connection::{Connection, Gone, close, limited},
 };
-use crate::{ApiError, Place, extract::ApiQuery, routes::bash::commands::start, state::AppState};
+use crate::{ApiError, Place, accept::Seat, extract::ApiQuery, routes::bash::commands::start, state::AppState};
 
 /// Events that are read from the store at once.
 const PAGE: usize = 100;
@@ -48,6 +48,7 @@ pub(super) async fn bash_events(
     State(state): State<AppState>,
     headers: HeaderMap,
     query: Result<ApiQuery<Query>, ApiError>,
+    seat: Option<Extension<Seat>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
     let upgrade = upgrade.map_err(|_| {
@@ -60,7 +61,7 @@ pub(super) async fn bash_events(
     let admission = Admission::before_upgrade(&state, &headers, query.session_api_key.as_deref()).await?;
     let replay = query.resend_mode == Some(ResendMode::All);
     Ok(limited(upgrade).on_upgrade(async move |socket| {
-        let mut connection = Connection::new(socket, &state);
+        let mut connection = Connection::new(socket, seat.map(|seat| seat.0), &state);
         let Some(principal) = admission.complete(&state, &mut connection).await else { return };
         match Place::of(&principal, &state).await {
             Ok(place) => {

@@ -9,7 +9,7 @@ use axum::{
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
 use tokio_util::{sync::CancellationToken, task::task_tracker::TaskTrackerToken};
 
-use crate::state::AppState;
+use crate::{accept::Seat, state::AppState};
 
 /// How often the other end is asked whether it is there, and how long it may take to say so.
 const HEARTBEAT: Duration = Duration::from_secs(20);
@@ -48,6 +48,8 @@ pub(crate) struct Connection {
     closing: CancellationToken,
     /// Lets the server wait for the goodbye.
     _open: TaskTrackerToken,
+    /// None on a server that others run in their own way.
+    _seat: Option<Seat>,
 }
 
 /// The other end is gone, or too slow to be there.
@@ -55,11 +57,11 @@ pub(crate) struct Connection {
 pub(crate) struct Gone;
 
 impl Connection {
-    pub(crate) fn new(socket: WebSocket, state: &AppState) -> Self {
+    pub(crate) fn new(socket: WebSocket, seat: Option<Seat>, state: &AppState) -> Self {
         let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (closing, open) = (state.closing().clone(), state.sockets().token());
-        Self { socket, heartbeat, heard: Instant::now(), closing, _open: open }
+        Self { socket, heartbeat, heard: Instant::now(), closing, _open: open, _seat: seat }
     }
 
     /// The next text. None once the connection has ended, because of the client or because the server stops. Nothing is

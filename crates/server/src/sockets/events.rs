@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection},
+    extract::{Extension, State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection},
     http::{HeaderMap, StatusCode},
     response::Response,
 };
@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     ApiError, Principal,
+    accept::Seat,
     extract::{ApiPath, ApiQuery, WallTime},
     state::AppState,
 };
@@ -66,6 +67,7 @@ pub(super) async fn events(
     headers: HeaderMap,
     path: Result<ApiPath<Id>, ApiError>,
     query: Result<ApiQuery<Query>, ApiError>,
+    seat: Option<Extension<Seat>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
     let upgrade = upgrade.map_err(|_| {
@@ -82,7 +84,7 @@ pub(super) async fn events(
     })?;
     let admission = Admission::before_upgrade(&state, &headers, query.session_api_key.as_deref()).await?;
     Ok(limited(upgrade).on_upgrade(async move |socket| {
-        let mut connection = Connection::new(socket, &state);
+        let mut connection = Connection::new(socket, seat.map(|seat| seat.0), &state);
         let Some(principal) = admission.complete(&state, &mut connection).await else { return };
         let id = path.conversation_id;
         match state.engine().subscribe(principal.user(), id, query.replay()).await {

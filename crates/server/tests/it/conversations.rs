@@ -107,7 +107,10 @@ async fn plain_secrets_are_taken_and_bad_ones_never_come_back() {
     ] {
         for (path, body) in [
             (CONVERSATIONS, server.wish("m", json!({"secrets": secrets}))),
-            (CONVERSATIONS, server.wish("m", json!({"agent": {"agent_context": {"secrets": secrets}}, "workspace": 1}))),
+            (
+                CONVERSATIONS,
+                server.wish("m", json!({"agent": {"agent_context": {"secrets": secrets}}, "workspace": 1})),
+            ),
             (&path, json!({"secrets": secrets})),
         ] {
             let (status, answer) = server.post_json(path, &body).await;
@@ -308,7 +311,8 @@ async fn conversations_that_are_not_there_are_named_as_the_official_server_names
     ] {
         let found = answer(server.request(method.clone(), &format!("{NOBODY}{path}")).json(body)).await;
         assert_eq!(found, (StatusCode::NOT_FOUND, json!({"detail": detail})), "{method} {path}");
-        let (status, found) = answer(server.request(method, &format!("{CONVERSATIONS}/notauuid{path}")).json(body)).await;
+        let (status, found) =
+            answer(server.request(method, &format!("{CONVERSATIONS}/notauuid{path}")).json(body)).await;
         let problem = &found["detail"][0];
         assert_eq!((status, &problem["type"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("uuid_parsing")), "{path}");
         assert_eq!((&problem["loc"], &problem["input"]), (&json!(["path", "conversation_id"]), &json!("notauuid")));

@@ -70,12 +70,9 @@ async fn the_past_is_sent_to_those_who_ask() {
         socket.send("x").await;
         assert_eq!(socket.next().await.json()["kind"], "ServerErrorEvent", "nothing follows: {query}");
     }
-    for query in [
-        "?resend_mode=bogus",
-        "?resend_mode=",
-        "?resend_mode=since&after_timestamp=garbage",
-        "?resend_all=maybe",
-    ] {
+    for query in
+        ["?resend_mode=bogus", "?resend_mode=", "?resend_mode=since&after_timestamp=garbage", "?resend_all=maybe"]
+    {
         let refused = server.try_socket(&events_path(&conversation, query), &[]).await.err().unwrap();
         assert!(refused.to_string().contains("403"), "{query}: {refused}");
     }

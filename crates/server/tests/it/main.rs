@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod agents;
+mod attacks;
+mod attacks_socket;
 mod auth;
 mod bash;
 mod bash_socket;

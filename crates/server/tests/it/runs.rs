@@ -51,10 +51,8 @@ async fn more_runs_than_may_are_refused_and_the_message_is_kept() {
         "Message saved, but the conversation run limit was reached. Retry POST {other}/run without resending the message."
     );
     assert_eq!((status, body), (StatusCode::TOO_MANY_REQUESTS, json!({"detail": detail})));
-    let full = (
-        StatusCode::TOO_MANY_REQUESTS,
-        json!({"detail": "Conversation run limit reached. Retry the request later."}),
-    );
+    let full =
+        (StatusCode::TOO_MANY_REQUESTS, json!({"detail": "Conversation run limit reached. Retry the request later."}));
     assert_eq!(answer(server.post(&format!("{other}/run"))).await, full);
     let wish = server.wish("m", json!({"initial_message": message("first")}));
     assert_eq!(server.post_json("/api/conversations", &wish).await, full);
@@ -136,7 +134,8 @@ async fn actions_wait_for_the_user_and_are_rejected_or_accepted() {
 async fn policies_and_analyzers_hold_until_they_are_changed() {
     let server = TestServer::start().await;
     let conversation = server.create("m", json!({})).await;
-    let (policy, analyzer) = (format!("{conversation}/confirmation_policy"), format!("{conversation}/security_analyzer"));
+    let (policy, analyzer) =
+        (format!("{conversation}/confirmation_policy"), format!("{conversation}/security_analyzer"));
     let risky = json!({"kind": "ConfirmRisky", "threshold": "MEDIUM", "confirm_unknown": false});
     assert_eq!(ok(server.post_json(&policy, &json!({"policy": risky})).await), OK);
     let judge = json!({"security_analyzer": {"kind": "LLMSecurityAnalyzer"}});

@@ -30,7 +30,10 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Every conversation works in the folder that it names.
 #[derive(Debug)]
-struct Folders;
+struct Folders {
+    /// Without the start files of whoever runs the tests.
+    home: PathBuf,
+}
 
 #[async_trait]
 impl longshore_engine::Workspaces for Folders {
@@ -40,7 +43,9 @@ impl longshore_engine::Workspaces for Folders {
         _conversation: ConversationId,
         workspace: &LocalWorkspace,
     ) -> Result<Arc<dyn Workspace>, longshore_workspace::Error> {
-        Ok(Arc::new(Local::new(LocalOptions::new(&workspace.working_dir))?))
+        let mut options = LocalOptions::new(&workspace.working_dir);
+        options.env.push(("HOME".into(), self.home.clone().into()));
+        Ok(Arc::new(Local::new(options)?))
     }
 }
 
@@ -96,7 +101,7 @@ impl TestServer {
             store: Arc::clone(&store) as Arc<dyn Store>,
             models: Models::new(ModelsOptions::default()),
             tools: Registry::new(),
-            workspaces: Arc::new(Folders),
+            workspaces: Arc::new(Folders { home: directory.path().to_owned() }),
             http: Client::new(),
             clock: Clock::system(),
         };

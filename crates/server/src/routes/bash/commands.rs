@@ -8,21 +8,22 @@ use longshore_protocol::{
     error::{ErrorBody, Success},
 };
 use serde::Deserialize;
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 use uuid::Uuid;
 
 use crate::{
     ApiError, Place,
     extract::{ApiJson, ApiPath},
     respond::{Json, JsonWithNulls},
+    routing::Routes,
     state::AppState,
 };
 
-pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::default()
-        .routes(routes!(start_bash_command))
-        .routes(routes!(execute_bash_command))
-        .routes(routes!(stop_bash_command))
+pub(super) fn router() -> Routes {
+    Routes::default()
+        .route(|| routes!(start_bash_command))
+        .route(|| routes!(execute_bash_command))
+        .route(|| routes!(stop_bash_command))
 }
 
 /// Starts a command in `place`.

@@ -9,25 +9,26 @@ use longshore_protocol::{
 use longshore_store::BashQuery;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 use uuid::Uuid;
 
 use crate::{
     ApiError, Place,
     extract::{ApiJson, ApiPath, ApiQuery, Least, Problem, bounded},
     respond::{Json, JsonWithNulls},
+    routing::Routes,
     state::AppState,
 };
 
 /// Events that may be asked for by id at once.
 const LARGEST_BATCH: usize = 1000;
 
-pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::default()
-        .routes(routes!(search_bash_events))
-        .routes(routes!(batch_bash_events))
-        .routes(routes!(get_bash_event))
-        .routes(routes!(clear_bash_events))
+pub(super) fn router() -> Routes {
+    Routes::default()
+        .route(|| routes!(search_bash_events))
+        .route(|| routes!(batch_bash_events))
+        .route(|| routes!(get_bash_event))
+        .route(|| routes!(clear_bash_events))
 }
 
 /// Which events to find.

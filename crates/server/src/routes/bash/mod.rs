@@ -4,12 +4,11 @@ pub(crate) mod commands;
 pub(crate) mod events;
 
 use longshore_engine::bash::Error;
-use utoipa_axum::router::OpenApiRouter;
 
-use crate::{ApiError, state::AppState};
+use crate::{ApiError, routing::Routes};
 
-pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::default().merge(commands::router()).merge(events::router())
+pub(super) fn router() -> Routes {
+    Routes::default().merge(commands::router()).merge(events::router())
 }
 
 impl From<Error> for ApiError {

@@ -5,13 +5,13 @@ use longshore_protocol::{
     ConversationId,
     error::{ErrorBody, Success},
 };
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
 use super::{Id, plain_not_found};
-use crate::{ApiError, Principal, extract::ApiPath, respond::Json, state::AppState};
+use crate::{ApiError, Principal, extract::ApiPath, respond::Json, routing::Routes, state::AppState};
 
-pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::default().routes(routes!(run)).routes(routes!(pause)).routes(routes!(interrupt))
+pub(super) fn router() -> Routes {
+    Routes::default().route(|| routes!(run)).route(|| routes!(pause)).route(|| routes!(interrupt))
 }
 
 /// Begins a run, or goes on with a paused one. Actions that wait for the user are thereby accepted.

@@ -6,18 +6,19 @@ use longshore_protocol::{
     conversation::{ConversationInfo, StartConversation},
     error::ErrorBody,
 };
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
 use super::SkillsQuery;
 use crate::{
     ApiError, Principal,
     extract::{ApiJson, ApiQuery},
     respond::JsonText,
+    routing::Routes,
     state::AppState,
 };
 
-pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::default().routes(routes!(create_conversation))
+pub(super) fn router() -> Routes {
+    Routes::default().route(|| routes!(create_conversation))
 }
 
 /// Makes a conversation. The same `conversation_id` again gives the conversation that is there, unchanged.

@@ -5,13 +5,13 @@ use longshore_protocol::{
     ConversationId,
     error::{ErrorBody, Success},
 };
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
 use super::{Id, plain_not_found};
-use crate::{ApiError, Principal, extract::ApiPath, respond::Json, state::AppState};
+use crate::{ApiError, Principal, extract::ApiPath, respond::Json, routing::Routes, state::AppState};
 
-pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::default().routes(routes!(delete_conversation))
+pub(super) fn router() -> Routes {
+    Routes::default().route(|| routes!(delete_conversation))
 }
 
 /// Removes a conversation with all its events, whatever it is doing. Its workspace stays. Its sockets close with 4004.

@@ -15,12 +15,11 @@ use longshore_protocol::{ConversationId, error::ValidationError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::IntoParams;
-use utoipa_axum::router::OpenApiRouter;
 
-use crate::{ApiError, state::AppState};
+use crate::{ApiError, routing::Routes};
 
-pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::default()
+pub(super) fn router() -> Routes {
+    Routes::default()
         .merge(control::router())
         .merge(create::router())
         .merge(delete::router())

@@ -9,24 +9,25 @@ use longshore_protocol::{
 };
 use serde::Deserialize;
 use utoipa::IntoParams;
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
 use super::{Id, SkillsQuery, plain_not_found};
 use crate::{
     ApiError, Principal,
     extract::{ApiPath, ApiQuery},
     respond::{Json, JsonText},
+    routing::Routes,
     state::AppState,
 };
 
 /// Ids that may be asked for at once.
 const MAX_IDS: usize = 99;
 
-pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::default()
-        .routes(routes!(get_conversation))
-        .routes(routes!(get_conversations))
-        .routes(routes!(get_final_response))
+pub(super) fn router() -> Routes {
+    Routes::default()
+        .route(|| routes!(get_conversation))
+        .route(|| routes!(get_conversations))
+        .route(|| routes!(get_final_response))
 }
 
 /// A conversation.

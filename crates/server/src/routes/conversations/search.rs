@@ -5,18 +5,19 @@ use longshore_protocol::conversation::{ConversationInfo, ExecutionStatus};
 use longshore_store::{ConversationOrder, ConversationQuery};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
 use super::SkillsQuery;
 use crate::{
     ApiError, Principal,
     extract::{ApiQuery, Least, bounded},
     respond::{Json, JsonText},
+    routing::Routes,
     state::AppState,
 };
 
-pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::default().routes(routes!(search_conversations)).routes(routes!(count_conversations))
+pub(super) fn router() -> Routes {
+    Routes::default().route(|| routes!(search_conversations)).route(|| routes!(count_conversations))
 }
 
 /// The order of a list.
@@ -106,7 +107,7 @@ pub(crate) struct CountQuery {
 
 /// How many conversations there are.
 #[utoipa::path(get, path = "/api/conversations/count", tag = "Conversations", params(CountQuery), responses(
-    (status = 200, body = u64),
+    (status = 200, body = u64, content_type = "application/json"),
 ))]
 async fn count_conversations(
     State(state): State<AppState>,

@@ -7,21 +7,22 @@ use longshore_protocol::{
     conversation::UpdateSecrets,
     error::{ErrorBody, Success},
 };
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
 use super::{Id, plain_not_found};
 use crate::{
     ApiError, Principal,
     extract::{ApiJson, ApiPath},
     respond::Json,
+    routing::Routes,
     state::AppState,
 };
 
-pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::default()
-        .routes(routes!(set_confirmation_policy))
-        .routes(routes!(set_security_analyzer))
-        .routes(routes!(update_secrets))
+pub(super) fn router() -> Routes {
+    Routes::default()
+        .route(|| routes!(set_confirmation_policy))
+        .route(|| routes!(set_security_analyzer))
+        .route(|| routes!(update_secrets))
 }
 
 /// Changes which actions wait for the user. Holds until it is changed again, restarts included.

@@ -6,18 +6,19 @@ use longshore_protocol::{
     conversation::UpdateConversation,
     error::{ErrorBody, Success},
 };
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
 use super::{Id, plain_not_found};
 use crate::{
     ApiError, Principal,
     extract::{ApiJson, ApiPath},
     respond::Json,
+    routing::Routes,
     state::AppState,
 };
 
-pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::default().routes(routes!(update_conversation))
+pub(super) fn router() -> Routes {
+    Routes::default().route(|| routes!(update_conversation))
 }
 
 /// Changes title or labels, whatever the conversation is doing.

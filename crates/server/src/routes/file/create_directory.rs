@@ -5,25 +5,26 @@ use longshore_protocol::error::{ErrorBody, Success};
 use longshore_workspace::Error;
 use serde::Deserialize;
 use utoipa::IntoParams;
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
 use super::refused;
 use crate::{
     ApiError, Place,
     extract::{ApiQuery, RawPath},
     respond::Json,
+    routing::Routes,
     state::AppState,
 };
 
-pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::default().routes(routes!(create_directory))
+pub(super) fn router() -> Routes {
+    Routes::default().route(|| routes!(create_directory))
 }
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Query {
     /// An absolute path.
-    #[param(value_type = String)]
+    #[param(inline)]
     path: RawPath,
 }
 
@@ -44,6 +45,7 @@ pub(crate) async fn create(place: &Place, query: Query) -> Result<Success, ApiEr
     (status = 200, body = Success),
     (status = 400, body = ErrorBody, description = "The path is relative, or something else is there."),
     (status = 403, body = ErrorBody, description = "The system does not allow it."),
+    (status = 507, body = ErrorBody, description = "The disk is full."),
 ))]
 async fn create_directory(
     State(state): State<AppState>,

@@ -25,27 +25,28 @@ use serde::Deserialize;
 use tokio::io::AsyncReadExt;
 use tokio_util::io::ReaderStream;
 use utoipa::IntoParams;
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
 use super::refused;
 use crate::{
     ApiError, Place,
     extract::{ApiQuery, RawPath},
+    routing::Routes,
     state::AppState,
 };
 
 /// How much is sent at once.
 const CHUNK: usize = 256 << 10;
 
-pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::default().routes(routes!(download_file))
+pub(super) fn router() -> Routes {
+    Routes::default().route(|| routes!(download_file))
 }
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Query {
     /// An absolute path.
-    #[param(value_type = String)]
+    #[param(inline)]
     path: RawPath,
 }
 

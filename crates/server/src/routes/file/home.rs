@@ -6,10 +6,10 @@ use longshore_workspace::{Command, Process};
 use serde::Deserialize;
 use tokio::io::AsyncReadExt;
 use utoipa::IntoParams;
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
 use super::{refused, search_subdirs::folders};
-use crate::{ApiError, Place, extract::ApiQuery, respond::Json, state::AppState};
+use crate::{ApiError, Place, extract::ApiQuery, respond::Json, routing::Routes, state::AppState};
 
 /// Folders that are offered.
 const MOST_FAVORITES: usize = 50;
@@ -17,8 +17,8 @@ const MOST_FAVORITES: usize = 50;
 /// Bytes that the path of a home may have.
 const LONGEST_PATH: u64 = 4096;
 
-pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::default().routes(routes!(home))
+pub(super) fn router() -> Routes {
+    Routes::default().route(|| routes!(home))
 }
 
 #[derive(Deserialize, IntoParams)]

@@ -8,18 +8,17 @@ pub(crate) mod upload;
 
 use axum::http::StatusCode;
 use longshore_workspace::Error;
-use utoipa_axum::router::OpenApiRouter;
 
-use crate::{ApiError, state::AppState};
+use crate::{ApiError, routing::Routes};
 
 /// Files of a place.
-pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::default().merge(create_directory::router()).merge(download::router()).merge(upload::router())
+pub(super) fn router() -> Routes {
+    Routes::default().merge(create_directory::router()).merge(download::router()).merge(upload::router())
 }
 
 /// Folders to choose a place from.
-pub(super) fn folders() -> OpenApiRouter<AppState> {
-    OpenApiRouter::default().merge(home::router()).merge(search_subdirs::router())
+pub(super) fn folders() -> Routes {
+    Routes::default().merge(home::router()).merge(search_subdirs::router())
 }
 
 /// The answer for what no operation has its own words for.

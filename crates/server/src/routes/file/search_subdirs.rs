@@ -10,25 +10,26 @@ use longshore_protocol::{
 use longshore_workspace::{Error, FileKind};
 use serde::Deserialize;
 use utoipa::IntoParams;
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
 use super::refused;
 use crate::{
     ApiError, Place,
     extract::{ApiQuery, Least, RawPath, bounded},
     respond::JsonWithNulls,
+    routing::Routes,
     state::AppState,
 };
 
-pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::default().routes(routes!(search_subdirs))
+pub(super) fn router() -> Routes {
+    Routes::default().route(|| routes!(search_subdirs))
 }
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct Query {
     /// An absolute path.
-    #[param(value_type = String)]
+    #[param(inline)]
     path: RawPath,
     /// Where to begin: `next_page_id` of the page before.
     #[serde(default)]

@@ -9,7 +9,7 @@ use longshore_workspace::{Error, Parents};
 use serde::Deserialize;
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
 use super::refused;
 use crate::{
@@ -17,18 +17,19 @@ use crate::{
     extract::{ApiQuery, Problem, RawPath},
     multipart::{Form, FormError},
     respond::Json,
+    routing::Routes,
     state::AppState,
 };
 
-pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::default().routes(routes!(upload_file))
+pub(super) fn router() -> Routes {
+    Routes::default().route(|| routes!(upload_file))
 }
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Query {
     /// An absolute path.
-    #[param(value_type = String)]
+    #[param(inline)]
     path: RawPath,
 }
 

@@ -5,25 +5,26 @@ use longshore_protocol::{error::ErrorBody, git::GitChange};
 use longshore_workspace::git;
 use serde::Deserialize;
 use utoipa::IntoParams;
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
 use super::refused;
 use crate::{
     ApiError, Place,
     extract::{ApiQuery, RawPath},
     respond::Json,
+    routing::Routes,
     state::AppState,
 };
 
-pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::default().routes(routes!(git_changes))
+pub(super) fn router() -> Routes {
+    Routes::default().route(|| routes!(git_changes))
 }
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Query {
     /// The folder of a repository: an absolute path.
-    #[param(value_type = String)]
+    #[param(inline)]
     path: RawPath,
     /// The base; what the branch was made from if absent.
     #[serde(default)]
@@ -40,6 +41,8 @@ pub(crate) async fn changes(place: &Place, query: Query) -> Result<Vec<GitChange
 #[utoipa::path(get, path = "/git/changes", tag = "Git", params(Query), responses(
     (status = 200, body = [GitChange]),
     (status = 400, body = ErrorBody, description = "Git refuses, or the path is relative."),
+    (status = 403, body = ErrorBody, description = "The system does not allow it."),
+    (status = 404, body = ErrorBody, description = "There is no such file or folder."),
 ))]
 async fn git_changes(
     State(state): State<AppState>,

@@ -8,25 +8,26 @@ use longshore_protocol::{
 use longshore_workspace::git;
 use serde::Deserialize;
 use utoipa::IntoParams;
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
 use super::{Sha, refused};
 use crate::{
     ApiError, Place,
     extract::{ApiPath, ApiQuery, Least, RawPath, bounded},
     respond::Json,
+    routing::Routes,
     state::AppState,
 };
 
-pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::default().routes(routes!(git_commits)).routes(routes!(git_commit_changes))
+pub(super) fn router() -> Routes {
+    Routes::default().route(|| routes!(git_commits)).route(|| routes!(git_commit_changes))
 }
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct PageQuery {
     /// The folder of a repository: an absolute path.
-    #[param(value_type = String)]
+    #[param(inline)]
     path: RawPath,
     /// At most so many.
     #[serde(default)]
@@ -38,7 +39,7 @@ pub(crate) struct PageQuery {
 #[into_params(parameter_in = Query)]
 pub(crate) struct FolderQuery {
     /// The folder of a repository: an absolute path.
-    #[param(value_type = String)]
+    #[param(inline)]
     path: RawPath,
 }
 
@@ -64,6 +65,8 @@ pub(crate) async fn commit_changes(place: &Place, sha: Sha, query: FolderQuery) 
 #[utoipa::path(get, path = "/git/commits", tag = "Git", params(PageQuery), responses(
     (status = 200, body = GitCommitPage),
     (status = 400, body = ErrorBody, description = "Git refuses, or the path is relative."),
+    (status = 403, body = ErrorBody, description = "The system does not allow it."),
+    (status = 404, body = ErrorBody, description = "There is no such file or folder."),
 ))]
 async fn git_commits(
     State(state): State<AppState>,
@@ -80,6 +83,8 @@ async fn git_commits(
     responses(
         (status = 200, body = [GitChange]),
         (status = 400, body = ErrorBody, description = "There is no such commit, or the path is relative."),
+        (status = 403, body = ErrorBody, description = "The system does not allow it."),
+        (status = 404, body = ErrorBody, description = "There is no such file or folder."),
     ))]
 async fn git_commit_changes(
     State(state): State<AppState>,

@@ -5,25 +5,26 @@ use longshore_protocol::{error::ErrorBody, git::GitDiff};
 use longshore_workspace::git;
 use serde::Deserialize;
 use utoipa::IntoParams;
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
 use super::{Sha, refused};
 use crate::{
     ApiError, Place,
     extract::{ApiQuery, RawPath},
     respond::JsonWithNulls,
+    routing::Routes,
     state::AppState,
 };
 
-pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::default().routes(routes!(git_diff))
+pub(super) fn router() -> Routes {
+    Routes::default().route(|| routes!(git_diff))
 }
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Query {
     /// The file: an absolute path.
-    #[param(value_type = String)]
+    #[param(inline)]
     path: RawPath,
     /// The base; what the branch was made from if absent.
     #[serde(default)]
@@ -51,6 +52,8 @@ pub(crate) async fn diff(place: &Place, query: Query) -> Result<GitDiff, ApiErro
 #[utoipa::path(get, path = "/git/diff", tag = "Git", params(Query), responses(
     (status = 200, body = GitDiff),
     (status = 400, body = ErrorBody, description = "Git refuses, or the file is missing or too large."),
+    (status = 403, body = ErrorBody, description = "The system does not allow it."),
+    (status = 404, body = ErrorBody, description = "There is no such file or folder."),
 ))]
 async fn git_diff(
     State(state): State<AppState>,

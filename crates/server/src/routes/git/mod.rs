@@ -6,12 +6,11 @@ pub(crate) mod diff;
 
 use longshore_workspace::git::Error;
 use serde::{Deserialize, Deserializer, de};
-use utoipa_axum::router::OpenApiRouter;
 
-use crate::{ApiError, extract::MISMATCH, state::AppState};
+use crate::{ApiError, extract::MISMATCH, routing::Routes};
 
-pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::default().merge(changes::router()).merge(commits::router()).merge(diff::router())
+pub(super) fn router() -> Routes {
+    Routes::default().merge(changes::router()).merge(commits::router()).merge(diff::router())
 }
 
 /// What names a commit must look like.

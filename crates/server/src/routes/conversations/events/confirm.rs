@@ -6,18 +6,19 @@ use longshore_protocol::{
     confirmation::ConfirmationResponse,
     error::{ErrorBody, Success},
 };
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
 use super::super::Id;
 use crate::{
     ApiError, Principal,
     extract::{ApiJson, ApiPath},
     respond::Json,
+    routing::Routes,
     state::AppState,
 };
 
-pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::default().routes(routes!(respond_to_confirmation))
+pub(super) fn router() -> Routes {
+    Routes::default().route(|| routes!(respond_to_confirmation))
 }
 
 /// Accepts the actions that wait, which begins a run, or rejects them, which does not.

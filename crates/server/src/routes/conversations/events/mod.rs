@@ -5,14 +5,8 @@ mod read;
 mod search;
 mod send;
 
-use utoipa_axum::router::OpenApiRouter;
+use crate::routing::Routes;
 
-use crate::state::AppState;
-
-pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::default()
-        .merge(confirm::router())
-        .merge(read::router())
-        .merge(search::router())
-        .merge(send::router())
+pub(super) fn router() -> Routes {
+    Routes::default().merge(confirm::router()).merge(read::router()).merge(search::router()).merge(send::router())
 }

@@ -6,21 +6,22 @@ use longshore_protocol::{ConversationId, Event, error::ErrorBody, nulls};
 use longshore_store::StoredEvent;
 use serde::Deserialize;
 use utoipa::IntoParams;
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
 use super::super::Id;
 use crate::{
     ApiError, Principal,
     extract::{ApiPath, ApiQuery, OptionalJson},
     respond::JsonText,
+    routing::Routes,
     state::AppState,
 };
 
 /// Ids that may be asked for at once.
 const MAX_IDS: usize = 100;
 
-pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::default().routes(routes!(get_event)).routes(routes!(get_events))
+pub(super) fn router() -> Routes {
+    Routes::default().route(|| routes!(get_event)).route(|| routes!(get_events))
 }
 
 #[derive(Deserialize)]

@@ -5,18 +5,19 @@ use longshore_protocol::{ConversationId, Event, Source, error::ErrorBody};
 use longshore_store::{EventFilter, EventQuery};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
 use super::super::Id;
 use crate::{
     ApiError, Principal,
     extract::{ApiPath, ApiQuery, Least, WallTime, bounded},
     respond::{Json, JsonText},
+    routing::Routes,
     state::AppState,
 };
 
-pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::default().routes(routes!(search_events)).routes(routes!(count_events))
+pub(super) fn router() -> Routes {
+    Routes::default().route(|| routes!(search_events)).route(|| routes!(count_events))
 }
 
 /// The order of a list.
@@ -55,11 +56,11 @@ pub(crate) struct SearchQuery {
     sort_order: EventSortOrder,
     /// Not before this time.
     #[serde(default, rename = "timestamp__gte")]
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, format = DateTime)]
     since: Option<WallTime>,
     /// Before this time.
     #[serde(default, rename = "timestamp__lt")]
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, format = DateTime)]
     before: Option<WallTime>,
 }
 
@@ -77,11 +78,11 @@ pub(crate) struct CountQuery {
     body: Option<String>,
     /// Not before this time.
     #[serde(default, rename = "timestamp__gte")]
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, format = DateTime)]
     since: Option<WallTime>,
     /// Before this time.
     #[serde(default, rename = "timestamp__lt")]
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, format = DateTime)]
     before: Option<WallTime>,
 }
 
@@ -132,7 +133,7 @@ async fn search_events(
 /// How many events match.
 #[utoipa::path(get, path = "/api/conversations/{conversation_id}/events/count", tag = "Events",
     params(("conversation_id" = ConversationId, Path), CountQuery), responses(
-        (status = 200, body = u64),
+        (status = 200, body = u64, content_type = "application/json"),
         (status = 404, body = ErrorBody, description = "There is no such conversation."),
     ))]
 async fn count_events(

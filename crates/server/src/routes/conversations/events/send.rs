@@ -6,18 +6,19 @@ use longshore_protocol::{
     conversation::SendMessage,
     error::{ErrorBody, Success},
 };
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
 use super::super::Id;
 use crate::{
     ApiError, Principal,
     extract::{ApiJson, ApiPath},
     respond::Json,
+    routing::Routes,
     state::AppState,
 };
 
-pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::default().routes(routes!(send_message))
+pub(super) fn router() -> Routes {
+    Routes::default().route(|| routes!(send_message))
 }
 
 /// Says something to the agent, whatever it is doing, and with `run` begins a run. Actions that wait for the user are
