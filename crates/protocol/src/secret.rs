@@ -205,7 +205,10 @@ impl<'de> Deserialize<'de> for Opaque {
 
 impl utoipa::PartialSchema for Opaque {
     fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
-        Value::schema()
+        // Not any JSON, which would include the null that stands for its absence.
+        let any = utoipa::openapi::schema::AdditionalProperties::FreeForm(true);
+        let object = utoipa::openapi::ObjectBuilder::new().additional_properties(Some(any));
+        object.build().into()
     }
 }
 
