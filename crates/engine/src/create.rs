@@ -47,6 +47,11 @@ impl Engine {
         let id = wish.conversation_id.unwrap_or_else(|| ConversationId(Uuid::new_v4()));
         let parent = wish.parent_conversation_id;
         let first_message = wish.initial_message.clone();
+        if wish.conversation_id.is_some()
+            && let Some(row) = self.shared.parts.store.conversation(owner, id).await?
+        {
+            return self.made_before(owner, row, first_message, skills).await;
+        }
         let tags = wish.tags.clone();
         check_tags(&tags).map_err(|reason| Error::invalid("tags", reason))?;
         let secrets = check_secrets(wish.secrets.clone())?;
@@ -66,20 +71,33 @@ impl Engine {
 
         let created_at = self.shared.parts.clock.now();
         let new = NewConversation { id, owner: owner.clone(), created_at, parent, definition, progress, tags, secrets };
-        let made = match self.shared.parts.store.create_conversation(new).await? {
-            Created::New => Made::New,
-            Created::Existing(_) => Made::Before,
+        match self.shared.parts.store.create_conversation(new).await? {
+            Created::New => {}
+            Created::Existing(row) => return self.made_before(owner, *row, first_message, skills).await,
             Created::Taken => return Err(Error::IdTaken(id)),
-        };
-        if made == Made::New {
-            if let Some(parent) = parent {
-                self.forget_answer(owner, parent);
-            }
-            if let Some(message) = first_message {
-                self.send(owner, id, SendMessage { run: true, ..message }).await?;
-            }
         }
-        Ok((self.info(owner, id, skills).await?, made))
+        if let Some(parent) = parent {
+            self.forget_answer(owner, parent);
+        }
+        if let Some(message) = first_message {
+            self.send(owner, id, SendMessage { run: true, ..message }).await?;
+        }
+        Ok((self.info(owner, id, skills).await?, Made::New))
+    }
+
+    /// The conversation that is there. If it has no event, the server may have died between making it and taking the first
+    /// message, and whoever asks again gets what they asked for.
+    async fn made_before(
+        &self,
+        owner: &Owner,
+        row: longshore_store::Conversation,
+        first_message: Option<SendMessage>,
+        skills: Skills,
+    ) -> Result<(Info, Made), Error> {
+        if let Some(message) = first_message.filter(|_| row.tail == 0) {
+            self.send(owner, row.id, SendMessage { run: true, ..message }).await?;
+        }
+        Ok((self.info(owner, row.id, skills).await?, Made::Before))
     }
 
     async fn check_parent(

@@ -52,7 +52,8 @@ pub(crate) struct Serve {
     pub(crate) data: DataFlags,
 
     /// Listen beyond this machine although no session key is set: everybody who reaches the port can run commands.
-    #[arg(long, env = "LONGSHORE_INSECURE_NO_AUTH")]
+    /// Also with LONGSHORE_INSECURE_NO_AUTH=1.
+    #[arg(long)]
     pub(crate) insecure_no_auth: bool,
 
     /// Conversations that may run at the same time.

@@ -23,8 +23,9 @@ use crate::{
 };
 
 /// Serves until SIGTERM or SIGINT.
-pub(crate) fn serve(options: Serve) -> Result<()> {
+pub(crate) fn serve(mut options: Serve) -> Result<()> {
     let environment = Environment::of_process();
+    options.insecure_no_auth |= environment.is_on("LONGSHORE_INSECURE_NO_AUTH");
     let _flush = logging::start(options.log_format, environment.is_on("LOG_JSON"));
     if options.check_browser {
         bail!("there is no browser here: browser tools are not available");
@@ -37,8 +38,18 @@ pub(crate) fn serve(options: Serve) -> Result<()> {
             tracing::warn!(flag, "ignored: custom tools in Python are not supported");
         }
     }
+    raise_file_limit();
     let runtime = tokio::runtime::Runtime::new().context("the runtime cannot be started")?;
     runtime.block_on(serve_until_signal(options, environment))
+}
+
+/// Allows as many open files as the system lets this process have: each connection is one.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
 }
 
 async fn serve_until_signal(options: Serve, environment: Environment) -> Result<()> {

@@ -54,7 +54,11 @@ pub trait Store: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// [`Error`].
-    async fn find_conversations(&self, owner: &Owner, query: ConversationQuery) -> Result<Page<ConversationHead>, Error>;
+    async fn find_conversations(
+        &self,
+        owner: &Owner,
+        query: ConversationQuery,
+    ) -> Result<Page<ConversationHead>, Error>;
 
     /// How many conversations `owner` has.
     ///
@@ -87,13 +91,13 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// `commit.expected_tail`: somebody else wrote. [`Error::DuplicateEvent`] if an event's id is taken.
     async fn commit(&self, id: ConversationId, commit: Commit) -> Result<Seq, Error>;
 
-    /// Up to `limit` events from position `from`, in order.
+    /// Up to `limit` events from position `from`, in order: fewer if they are large, but one at least if there is one.
     ///
     /// # Errors
     /// [`Error::Damaged`] names the event that cannot be read.
     async fn events(&self, id: ConversationId, from: Seq, limit: usize) -> Result<Vec<StoredEvent>, Error>;
 
-    /// A page of the events that match.
+    /// A page of the events that match; shorter than asked for if they are large.
     ///
     /// # Errors
     /// [`Error::Damaged`] names the event that cannot be read.

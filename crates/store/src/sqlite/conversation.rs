@@ -8,7 +8,9 @@ use super::{
     failure::Failure,
     query::Query,
 };
-use crate::{Conversation, ConversationHead, ConversationOrder, ConversationQuery, Created, Error, NewConversation, Owner, Page};
+use crate::{
+    Conversation, ConversationHead, ConversationOrder, ConversationQuery, Created, Error, NewConversation, Owner, Page,
+};
 
 const SELECT: &str = "SELECT c.id, c.owner, c.created_at, c.updated_at, c.parent, c.title, c.tags, c.progress, c.tail, \
                       d.json, d.secrets \

@@ -13,6 +13,9 @@ use super::{
 };
 use crate::{Error, EventFilter, EventQuery, Page, Seq, StoredEvent};
 
+/// Bytes of events after which a page ends, so that a hundred of the largest do not come at once.
+const PAGE_BYTES: usize = 8 << 20;
+
 pub(super) fn range(
     connection: &Connection,
     codec: &Codec,
@@ -27,9 +30,16 @@ pub(super) fn range(
     let mut rows = statement.query(params![number, signed(from), signed(limit as u64)])?;
     let end = tail.min(from.saturating_add(limit as u64));
     let mut events = Vec::new();
+    let mut bytes = 0;
     for seq in from..end {
+        if bytes > PAGE_BYTES {
+            break;
+        }
         match rows.next()?.map(|row| read(row, codec, id)).transpose()? {
-            Some(event) if event.seq == seq => events.push(event),
+            Some(event) if event.seq == seq => {
+                bytes += event.json.len();
+                events.push(event);
+            }
             _ => return Err(Error::damaged(name(id, seq), "the row is missing").into()),
         }
     }
@@ -63,15 +73,18 @@ pub(super) fn find(
     sql.push(&format!(" ORDER BY seq {direction} LIMIT :limit"), &[(":limit", &limit)]);
     let mut statement = sql.prepare(connection)?;
     let mut rows = sql.rows(&mut statement)?;
+    let mut bytes = 0;
     while let Some(row) = rows.next()? {
         if !search.matches(row)? {
             continue;
         }
-        if page.items.len() == query.limit {
+        if page.items.len() == query.limit || bytes > PAGE_BYTES {
             page.next = Some(row.get(1)?);
             break;
         }
-        page.items.push(read(row, codec, id)?);
+        let event = read(row, codec, id)?;
+        bytes += event.json.len();
+        page.items.push(event);
     }
     Ok(page)
 }

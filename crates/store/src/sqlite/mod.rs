@@ -32,8 +32,8 @@ use serde_json::Value;
 
 use self::{codec::Codec, files::Files, reader::Readers, writer::Writer};
 use crate::{
-    BashQuery, Commit, Conversation, ConversationHead, ConversationQuery, Created, Error, EventFilter, EventQuery, Keys, NewConversation,
-    Owner, Page, Seq, Store, StoredEvent,
+    BashQuery, Commit, Conversation, ConversationHead, ConversationQuery, Created, Error, EventFilter, EventQuery,
+    Keys, NewConversation, Owner, Page, Seq, Store, StoredEvent,
 };
 
 /// The store in one SQLite file.
