@@ -270,6 +270,8 @@ impl Actor {
                 }
                 Work { effects, title, ..Work::default() }
             }
+            Wish::Begin(_) if self.tail > 0 => Work::default(),
+            Wish::Begin(message) => return self.decide(Wish::Say { message, run: true }),
             Wish::Run => self.start(world)?.into(),
             Wish::Pause => self.machine.pause(world).into(),
             Wish::Interrupt => self.machine.interrupt(world).into(),

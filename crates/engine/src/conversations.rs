@@ -290,6 +290,11 @@ impl Engine {
         self.wish(owner, id, Wish::Say { message: message.into_message(), run }).await
     }
 
+    /// Says the first thing to the agent and begins a run; does nothing if something was said before.
+    pub(crate) async fn begin(&self, owner: &Owner, id: ConversationId, message: SendMessage) -> Result<(), Error> {
+        self.wish(owner, id, Wish::Begin(message.into_message())).await
+    }
+
     /// Begins a run, or goes on with a paused one.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 use longshore_agent::prompt;
 use longshore_protocol::{
-    Agent, ConversationId,
+    Agent, ConversationId, Role,
     agent::{SecretSource, SecretValue},
     confirmation::{ConfirmationPolicy, SecurityAnalyzer, UNSUPPORTED_ANALYZERS},
     conversation::{
@@ -47,6 +47,9 @@ impl Engine {
         let id = wish.conversation_id.unwrap_or_else(|| ConversationId(Uuid::new_v4()));
         let parent = wish.parent_conversation_id;
         let first_message = wish.initial_message.clone();
+        if first_message.as_ref().is_some_and(|message| message.role != Role::User) {
+            return Err(Error::invalid("initial_message", "Only user messages are allowed to be sent to the agent."));
+        }
         if wish.conversation_id.is_some()
             && let Some(row) = self.shared.parts.store.conversation(owner, id).await?
         {
@@ -80,7 +83,7 @@ impl Engine {
             self.forget_answer(owner, parent);
         }
         if let Some(message) = first_message {
-            self.send(owner, id, SendMessage { run: true, ..message }).await?;
+            self.begin(owner, id, message).await?;
         }
         Ok((self.info(owner, id, skills).await?, Made::New))
     }
@@ -95,7 +98,7 @@ impl Engine {
         skills: Skills,
     ) -> Result<(Info, Made), Error> {
         if let Some(message) = first_message.filter(|_| row.tail == 0) {
-            self.send(owner, row.id, SendMessage { run: true, ..message }).await?;
+            self.begin(owner, row.id, message).await?;
         }
         Ok((self.info(owner, row.id, skills).await?, Made::Before))
     }

@@ -45,6 +45,8 @@ pub(crate) enum Answer {
 pub(crate) enum Wish {
     /// Say something, and perhaps begin.
     Say { message: Message, run: bool },
+    /// Say the first thing and begin; nothing if something was said before.
+    Begin(Message),
     /// Begin or go on.
     Run,
     /// Stop at the next step.
