@@ -20,11 +20,11 @@ use tokio::{
 
 use crate::{
     Error,
-    conversations::Shared,
     feed::{Closed, Frame},
     jobs::{Jobs, Report},
     live::{Answer, Live, Reply, Wish},
     lookup,
+    shared::Shared,
     toolbox::Toolbox,
 };
 

@@ -1,11 +1,6 @@
 //! All conversations: those in memory and those that are rows.
 
-use std::{
-    collections::HashMap,
-    path::PathBuf,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use indexmap::IndexMap;
 use longshore_agent::{Machine, Setup, prompt};
@@ -16,17 +11,14 @@ use longshore_protocol::{
     conversation::{ExecutionStatus, SendMessage, UpdateConversation},
 };
 use longshore_store::{ConversationHead, ConversationQuery, EventFilter, EventQuery, Owner, Page, Store, StoredEvent};
-use parking_lot::Mutex;
-use tokio::sync::{OnceCell, Semaphore};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Error, Options, Parts, Replay, Subscription,
     actor::{Actor, Streams},
     info::{Info, Skills, Snapshot},
-    infos::Infos,
     jobs::Jobs,
     live::{Live, Wish},
+    shared::Shared,
     toolbox::Toolbox,
 };
 
@@ -43,117 +35,10 @@ pub struct Engine {
     pub(crate) shared: Arc<Shared>,
 }
 
-/// What all conversations share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) parts: Parts,
-    pub(crate) options: Options,
-    pub(crate) runs: Arc<Semaphore>,
-    /// Fires when the server stops.
-    pub(crate) stopping: CancellationToken,
-    pub(crate) infos: Infos,
-    /// When a conversation last changed.
-    used_at: Mutex<Instant>,
-    live: Mutex<HashMap<Key, Slot>>,
-    tracker: TaskTracker,
-}
-
-type Key = (Owner, ConversationId);
-
-/// A conversation in memory, or on its way there.
-type Slot = Arc<OnceCell<Arc<Live>>>;
-
-/// A look at a slot, which is gone afterwards if nobody used it.
-struct Visit<'a> {
-    shared: &'a Shared,
-    key: Key,
-    slot: Option<Slot>,
-}
-
-impl Visit<'_> {
-    fn slot(&self) -> &OnceCell<Arc<Live>> {
-        self.slot.as_ref().expect("a slot is there until the visit ends")
-    }
-}
-
-impl Drop for Visit<'_> {
-    fn drop(&mut self) {
-        let mut slots = self.shared.live.lock();
-        let Some(slot) = self.slot.take() else { return };
-        let is_there = slots.get(&self.key).is_some_and(|current| Arc::ptr_eq(current, &slot));
-        // Two references mean that nobody else looks at it: the map's and ours.
-        if is_there && !slot.initialized() && Arc::strong_count(&slot) == 2 {
-            slots.remove(&self.key);
-        }
-    }
-}
-
-impl Shared {
-    fn visit(&self, owner: &Owner, id: ConversationId) -> Visit<'_> {
-        let key = (owner.clone(), id);
-        let slot = Arc::clone(self.live.lock().entry(key.clone()).or_default());
-        Visit { shared: self, key, slot: Some(slot) }
-    }
-
-    /// Whether this is the conversation in memory.
-    fn holds(&self, live: &Arc<Live>) -> bool {
-        let slots = self.live.lock();
-        let slot = slots.get(&(live.owner.clone(), live.id));
-        slot.and_then(|slot| slot.get()).is_some_and(|current| Arc::ptr_eq(current, live))
-    }
-
-    /// Takes a conversation out of memory unless it has readers, and says whether it did. A reader that comes at the same
-    /// time finds that it is gone.
-    pub(crate) fn forget_unread(&self, live: &Arc<Live>) -> bool {
-        let mut slots = self.live.lock();
-        let is_unread = Arc::strong_count(&live.readers) == 1;
-        if is_unread {
-            slots.remove(&(live.owner.clone(), live.id));
-        }
-        is_unread
-    }
-
-    /// Takes a conversation out of memory, if it is the one that is there.
-    pub(crate) fn forget(&self, live: &Arc<Live>) {
-        let mut slots = self.live.lock();
-        let key = (live.owner.clone(), live.id);
-        if slots.get(&key).and_then(|slot| slot.get()).is_some_and(|current| Arc::ptr_eq(current, live)) {
-            slots.remove(&key);
-        }
-    }
-
-    /// A conversation changed now.
-    pub(crate) fn touch(&self) {
-        *self.used_at.lock() = Instant::now();
-    }
-
-    fn max_runs(&self) -> usize {
-        self.options.max_concurrent_runs.min(Semaphore::MAX_PERMITS)
-    }
-
-    pub(crate) fn persistence_dir(&self, id: ConversationId) -> PathBuf {
-        self.options.conversations_dir.join(id.hex())
-    }
-
-    pub(crate) fn persistence_text(&self, id: ConversationId) -> Arc<str> {
-        self.persistence_dir(id).to_string_lossy().into()
-    }
-}
-
 impl Engine {
     /// An engine over what is stored.
     pub fn new(parts: Parts, options: Options) -> Self {
-        let shared = Shared {
-            parts,
-            runs: Arc::new(Semaphore::new(options.max_concurrent_runs.min(Semaphore::MAX_PERMITS))),
-            options,
-            infos: Infos::new(),
-            used_at: Mutex::new(Instant::now()),
-            stopping: CancellationToken::new(),
-            live: Mutex::default(),
-            tracker: TaskTracker::new(),
-        };
-        Self { shared: Arc::new(shared) }
+        Self { shared: Arc::new(Shared::new(parts, options)) }
     }
 
     /// Tells the truth about runs that the last server did not survive. To be called before anybody asks.

@@ -19,6 +19,7 @@ mod infos;
 mod jobs;
 mod live;
 mod lookup;
+mod shared;
 mod subscription;
 mod toolbox;
 
