@@ -1,23 +1,23 @@
 //! Hides the values of secrets in what others will read.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::Range};
 
-use aho_corasick::{AhoCorasick, MatchKind};
 use longshore_protocol::{Content, Event, EventBody, Message, TextContent, message::ThinkingBlock, secret::HIDDEN};
 use serde_json::Value;
 
 /// The values to hide.
+///
+/// There are few, and they may be long: looking for one after the other is cheaper than an automaton for all.
 #[derive(Clone, Default)]
 pub struct Mask {
-    /// Finds the longest value where several begin; `None` if there are no values.
-    finder: Option<AhoCorasick>,
+    values: Vec<String>,
     /// Bytes of the longest value.
     longest: usize,
 }
 
 impl std::fmt::Debug for Mask {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Mask").field("is_empty", &self.is_empty()).finish()
+        f.debug_struct("Mask").field("values", &self.values.len()).finish()
     }
 }
 
@@ -32,30 +32,45 @@ impl Mask {
             .flat_map(|value| [value.trim().to_owned(), value])
             .filter(|value| value.trim().len() >= Self::MIN_LEN)
             .collect();
-        if values.is_empty() {
-            return Self::default();
-        }
-        let finder = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&values);
-        Self {
-            finder: Some(finder.expect("the secrets of one conversation fit into an automaton")),
-            longest: values.iter().map(String::len).max().unwrap_or_default(),
-        }
+        let longest = values.iter().map(String::len).max().unwrap_or_default();
+        Self { values: values.into_iter().collect(), longest }
     }
 
     /// Whether there is nothing to hide.
     pub fn is_empty(&self) -> bool {
-        self.finder.is_none()
+        self.values.is_empty()
     }
 
     /// `text` without the values; `None` if none occurs.
     pub fn text(&self, text: &str) -> Option<String> {
-        let finder = self.finder.as_ref().filter(|finder| finder.is_match(text))?;
+        let found = self.find(text);
+        if found.is_empty() {
+            return None;
+        }
         let mut masked = String::with_capacity(text.len());
-        finder.replace_all_with(text, &mut masked, |_, _, out| {
-            out.push_str(HIDDEN);
-            true
-        });
+        let mut shown = 0;
+        for Range { start, end } in found {
+            masked.push_str(&text[shown..start]);
+            masked.push_str(HIDDEN);
+            shown = end;
+        }
+        masked.push_str(&text[shown..]);
         Some(masked)
+    }
+
+    /// Where values are, in order. Values that overlap are found as one.
+    fn find(&self, text: &str) -> Vec<Range<usize>> {
+        let occurrences = |value| text.match_indices(value).map(|(start, found)| start..start + found.len());
+        let mut found: Vec<_> = self.values.iter().map(String::as_str).flat_map(occurrences).collect();
+        found.sort_unstable_by_key(|range| (range.start, range.end));
+        found.dedup_by(|next, last| {
+            let overlaps = next.start < last.end;
+            if overlaps {
+                last.end = last.end.max(next.end);
+            }
+            overlaps
+        });
+        found
     }
 
     fn string(&self, text: &mut String) {
@@ -172,12 +187,11 @@ impl StreamMask {
         while !self.rest.is_char_boundary(end) {
             end -= 1;
         }
-        // A value that begins before the end is there as a whole: it is not cut in two.
-        for found in mask.finder.iter().flat_map(|finder| finder.find_iter(&self.rest)) {
-            if found.start() >= end {
-                break;
+        // A value is not cut in two: it waits until all of it can go.
+        for found in mask.find(&self.rest) {
+            if found.start < end && end < found.end {
+                end = found.start;
             }
-            end = end.max(found.end());
         }
         let shown: String = self.rest.drain(..end).collect();
         mask.text(&shown).unwrap_or(shown)
@@ -195,6 +209,18 @@ mod tests {
         let mask = Mask::new(["secret".to_owned(), "secret-key".to_owned(), "abc".to_owned()]);
         assert_eq!(mask.text("a secret-key, a secret, abc").unwrap(), "a <secret-hidden>, a <secret-hidden>, abc");
         assert_eq!(mask.text("nothing"), None);
+    }
+
+    #[test]
+    fn values_that_overlap_are_hidden_as_one() {
+        let mask = Mask::new(["abcde".to_owned(), "defgh".to_owned()]);
+        assert_eq!(mask.text("-abcdefgh-").unwrap(), "-<secret-hidden>-");
+        for cut in 0..=10 {
+            let (first, second) = "-abcdefgh-".split_at(cut);
+            let mut stream = StreamMask::default();
+            let shown = stream.push(&mask, first) + &stream.push(&mask, second) + &stream.finish(&mask);
+            assert_eq!(shown, "-<secret-hidden>-", "cut at {cut}");
+        }
     }
 
     #[test]

@@ -284,7 +284,7 @@ impl Actor {
             Wish::SetPolicy(policy) => self.machine.set_confirmation_policy(world, policy).into(),
             Wish::SetAnalyzer(analyzer) => self.machine.set_security_analyzer(world, analyzer).into(),
             Wish::AddSecrets(secrets) => {
-                self.add_secrets(secrets);
+                self.add_secrets(secrets)?;
                 Work { has_new_secrets: true, ..Work::default() }
             }
             Wish::Update(update) => {
@@ -320,9 +320,13 @@ impl Actor {
         (has_none && !line.is_empty()).then(|| shorten(&line))
     }
 
-    fn add_secrets(&mut self, secrets: IndexMap<String, SecretSource>) {
+    fn add_secrets(&mut self, secrets: IndexMap<String, SecretSource>) -> Result<(), Error> {
+        let mut all = self.machine.secrets().clone();
+        all.extend(secrets.clone());
+        crate::create::check_amount(&all)?;
         self.machine.set_secrets(secrets);
         self.renew_mask();
+        Ok(())
     }
 
     pub(crate) fn renew_mask(&mut self) {

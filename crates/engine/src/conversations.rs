@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use longshore_agent::{Machine, Setup, prompt};
 use longshore_protocol::{
     ConversationId, Event, EventBody,
-    agent::{SecretSource, SecretValue},
+    agent::SecretValue,
     confirmation::{ConfirmationPolicy, ConfirmationResponse, SecurityAnalyzer},
     conversation::{ExecutionStatus, SendMessage, UpdateConversation},
 };
@@ -495,7 +495,7 @@ impl Engine {
             instructions,
             max_iterations: row.definition.max_iterations,
             stuck_detection: row.definition.stuck_detection,
-            secrets: all_secrets(&row),
+            secrets: crate::create::with_own_secrets(&row.definition, &row.secrets),
         };
         let mut machine = Machine::new(setup, row.progress.clone());
         let tail = row.tail;
@@ -534,15 +534,6 @@ impl Engine {
         actor.renew_mask();
         Ok((live, actor))
     }
-}
-
-/// The agent's own secrets and the conversation's, which come first.
-fn all_secrets(row: &longshore_store::Conversation) -> IndexMap<String, SecretSource> {
-    let context = row.definition.agent.agent_context.as_ref();
-    let own = context.and_then(|context| context.secrets.as_ref()).into_iter().flatten();
-    let mut secrets: IndexMap<_, _> = own.map(|(name, value)| (name.clone(), value.0.clone())).collect();
-    secrets.extend(row.secrets.clone());
-    secrets
 }
 
 fn parse(id: ConversationId, stored: &StoredEvent) -> Result<Event, Error> {

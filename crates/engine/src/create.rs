@@ -23,6 +23,10 @@ use crate::{
 
 /// Secrets of one conversation.
 const MAX_SECRETS: usize = 256;
+/// Bytes of one secret's value.
+const MAX_SECRET: usize = 64 << 10;
+/// Bytes of all values of one conversation: every text that an agent writes is searched for them.
+const MAX_SECRETS_BYTES: usize = 1 << 20;
 /// Characters of a secret's name.
 const MAX_SECRET_NAME: usize = 128;
 /// Characters of a title.
@@ -66,6 +70,7 @@ impl Engine {
             ..Progress::default()
         };
         let definition = define(wish)?;
+        check_amount(&with_own_secrets(&definition, &secrets))?;
         self.check_parent(owner, id, parent, &definition).await?;
         self.check_agent(owner, id, &definition).await?;
         if first_message.is_some() && self.shared.runs.available_permits() == 0 {
@@ -219,9 +224,6 @@ pub(crate) fn check_analyzer(analyzer: Option<&SecurityAnalyzer>) -> Result<(), 
 
 /// The secrets, if each has a name that can be an environment variable.
 pub(crate) fn check_secrets(secrets: IndexMap<String, SecretValue>) -> Result<IndexMap<String, SecretSource>, Error> {
-    if secrets.len() > MAX_SECRETS {
-        return Err(Error::invalid("secrets", format!("at most {MAX_SECRETS} secrets are allowed")));
-    }
     for name in secrets.keys() {
         let starts_well = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
         let goes_on_well = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
@@ -233,7 +235,43 @@ pub(crate) fn check_secrets(secrets: IndexMap<String, SecretValue>) -> Result<In
             return Err(Error::invalid("secrets", reason));
         }
     }
-    Ok(secrets.into_iter().map(|(name, value)| (name, value.0)).collect())
+    let secrets = secrets.into_iter().map(|(name, value)| (name, value.0)).collect();
+    check_amount(&secrets)?;
+    Ok(secrets)
+}
+
+/// The agent's own secrets and the conversation's, which come first.
+pub(crate) fn with_own_secrets(
+    definition: &Definition,
+    secrets: &IndexMap<String, SecretSource>,
+) -> IndexMap<String, SecretSource> {
+    let context = definition.agent.agent_context.as_ref();
+    let own = context.and_then(|context| context.secrets.as_ref()).into_iter().flatten();
+    let mut all: IndexMap<_, _> = own.map(|(name, value)| (name.clone(), value.0.clone())).collect();
+    all.extend(secrets.clone());
+    all
+}
+
+/// Whether a conversation may have so many and so large secrets.
+pub(crate) fn check_amount(secrets: &IndexMap<String, SecretSource>) -> Result<(), Error> {
+    if secrets.len() > MAX_SECRETS {
+        return Err(Error::invalid("secrets", format!("a conversation can have at most {MAX_SECRETS} secrets")));
+    }
+    let mut total = 0;
+    for (name, source) in secrets {
+        let SecretSource::StaticSecret(secret) = source else { continue };
+        let size = secret.value.as_ref().map_or(0, |value| value.expose().len());
+        if size > MAX_SECRET {
+            let reason = format!("the value of {name} is longer than {MAX_SECRET} bytes: put it into a file instead");
+            return Err(Error::invalid("secrets", reason));
+        }
+        total += size;
+    }
+    if total > MAX_SECRETS_BYTES {
+        let reason = format!("a conversation can have at most {MAX_SECRETS_BYTES} bytes of secrets in all");
+        return Err(Error::invalid("secrets", reason));
+    }
+    Ok(())
 }
 
 pub(crate) fn check_update(mut update: UpdateConversation) -> Result<UpdateConversation, Error> {

@@ -172,3 +172,22 @@ async fn what_an_interrupted_answer_left_behind_is_not_shown_with_the_next() {
     assert_eq!(shown, "brand new");
     world.engine.shutdown().await;
 }
+
+#[tokio::test]
+async fn secrets_have_limits_that_say_what_to_do() {
+    let world = World::new();
+    world.provider.script("m", [say("hi")]);
+    let id = world.create("m", json!({})).await;
+    let secret = |size: usize| serde_json::from_value(json!("x".repeat(size))).unwrap();
+    let add = async |names: std::ops::Range<usize>, size: usize| {
+        let secrets = names.map(|number| (format!("S{number}"), secret(size))).collect();
+        world.engine.update_secrets(&ann(), id, secrets).await.map_err(|error| error.to_string())
+    };
+    assert!(add(0..1, 64 << 10).await.is_ok());
+    assert!(add(0..1, (64 << 10) + 1).await.unwrap_err().contains("put it into a file"));
+    assert!(add(0..257, 4).await.unwrap_err().contains("at most 256"));
+    assert!(add(1..200, 4).await.is_ok());
+    assert!(add(200..300, 4).await.unwrap_err().contains("at most 256"), "those that are there count too");
+    assert!(add(0..17, 64 << 10).await.unwrap_err().contains("bytes of secrets in all"));
+    world.engine.shutdown().await;
+}

@@ -21,6 +21,7 @@ use uuid::Uuid;
 use super::{
     admission::{Admission, is_late_authentication},
     connection::{Connection, Gone, close, limited},
+    mistake,
 };
 use crate::{ApiError, Place, accept::Seat, extract::ApiQuery, routes::bash::commands::start, state::AppState};
 
@@ -140,11 +141,7 @@ async fn command(state: &AppState, place: &Place, connection: &mut Connection, t
             Ok(_) => return Ok(()),
             Err(error) => ("CommandRefused", error.detail()),
         },
-        Err(problem) => {
-            let code = if problem.r#type == "json_invalid" { "JSONDecodeError" } else { "ValidationError" };
-            let loc: Vec<_> = problem.loc.iter().skip(1).map(|step| step.to_string().replace('"', "")).collect();
-            (code, format!("{}: {}", loc.join("."), problem.msg))
-        }
+        Err(problem) => mistake(&problem),
     };
     let error = BashError {
         id: Uuid::new_v4().simple().to_string(),

@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::{
     admission::{Admission, is_late_authentication},
     connection::{Connection, Gone, close, limited},
+    mistake,
 };
 use crate::{
     ApiError, Principal,
@@ -153,11 +154,7 @@ async fn take(
             Ok(()) => return Ok(()),
             Err(error) => ("MessageRefused", ApiError::from(error).detail()),
         },
-        Err(problem) => {
-            let code = if problem.r#type == "json_invalid" { "JSONDecodeError" } else { "ValidationError" };
-            let loc: Vec<_> = problem.loc.iter().skip(1).map(|step| step.to_string().replace('"', "")).collect();
-            (code, format!("{}: {}", loc.join("."), problem.msg))
-        }
+        Err(problem) => mistake(&problem),
     };
     let clock = Clock::system();
     let event = Event {

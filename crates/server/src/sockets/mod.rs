@@ -6,6 +6,7 @@ pub(crate) mod connection;
 mod events;
 
 use axum::{Router, routing::any};
+use longshore_protocol::error::ValidationError;
 
 use crate::state::AppState;
 
@@ -14,4 +15,11 @@ pub(crate) fn router() -> Router<AppState> {
     Router::new()
         .route("/sockets/bash-events", any(bash::bash_events))
         .route("/sockets/events/{conversation_id}", any(events::events))
+}
+
+/// What is wrong with a message, in the words of an event: which mistake it is, and what to do about it.
+fn mistake(problem: &ValidationError) -> (&'static str, String) {
+    let code = if problem.r#type == "json_invalid" { "JSONDecodeError" } else { "ValidationError" };
+    let loc: Vec<_> = problem.loc.iter().skip(1).map(|step| step.to_string().replace('"', "")).collect();
+    (code, format!("{}: {}", loc.join("."), problem.msg))
 }
