@@ -17,7 +17,7 @@ pub struct Mask {
 
 impl std::fmt::Debug for Mask {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Mask").field("values", &self.values.len()).finish()
+        f.debug_struct("Mask").field("values", &self.values.len()).finish_non_exhaustive()
     }
 }
 
