@@ -28,6 +28,7 @@ pub mod message;
 pub mod metrics;
 pub mod nulls;
 pub mod observation;
+pub mod sandbox;
 pub mod secret;
 pub mod server;
 pub mod time;

@@ -11,6 +11,7 @@ mod error;
 pub mod git;
 pub mod guard;
 mod local;
+mod stream;
 
 use std::{
     fmt,
@@ -23,6 +24,7 @@ use async_trait::async_trait;
 pub use command::{Command, ExitStatus, Signal};
 pub use error::Error;
 pub use local::{Local, LocalOptions};
+pub use stream::{Connect, Duplex, Stream};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Bytes from a workspace.
@@ -106,6 +108,28 @@ pub trait Workspace: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`Error::Io`] if nothing listens there.
     async fn dial(&self, port: u16) -> Result<(Reader, Writer), Error>;
+
+    /// Keeps the place awake: one that sleeps when nobody uses it does not while the value lives. Whoever waits for
+    /// something that runs in it, and reads nothing meanwhile, holds one.
+    fn stay_awake(&self) -> Awake {
+        Awake(None)
+    }
+}
+
+/// Keeps a place awake; see [`Workspace::stay_awake`].
+pub struct Awake(Option<Box<dyn std::any::Any + Send + Sync>>);
+
+impl Awake {
+    /// Keeps a place awake by holding `token`.
+    pub fn holding(token: impl Send + Sync + 'static) -> Self {
+        Self(Some(Box::new(token)))
+    }
+}
+
+impl fmt::Debug for Awake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Awake").field(&self.0.is_some()).finish()
+    }
 }
 
 /// Whether missing parent folders are made.

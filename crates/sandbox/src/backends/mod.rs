@@ -1,0 +1,1 @@
+//! The kinds of boxes: one file or folder each.

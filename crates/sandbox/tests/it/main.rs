@@ -1,0 +1,1 @@
+//! Boxes from the outside.
