@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use utoipa::ToSchema;
 
-use crate::time::UtcTime;
+use crate::{secret::Secret, time::UtcTime};
 
 /// What a box is made from, as an operator or a user wrote it: what is left out is decided by the next one in line, the user
 /// before the operator before the built-in values. The names are those of the documents of the official server.
@@ -36,7 +36,8 @@ pub struct SandboxOptions {
     pub allowed_hosts: Option<Vec<String>>,
     /// Variables that every process in it gets.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub env: Option<BTreeMap<String, String>>,
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
+    pub env: Option<BTreeMap<String, Secret>>,
 }
 
 impl SandboxOptions {

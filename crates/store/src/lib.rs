@@ -23,9 +23,11 @@ use longshore_protocol::{
     bash::{BashCommand, BashEvent},
     conversation::ExecutionStatus,
     metrics::Call,
+    sandbox::{SandboxEvent, SandboxEventBody, SandboxOptions, SandboxState},
 };
 use serde_json::Value;
 pub use sqlite::Sqlite;
+use uuid::Uuid;
 
 /// The user that a row belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -178,6 +180,48 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`Error`].
     async fn set_secret(&self, owner: &Owner, name: &str, secret: Option<SecretSource>) -> Result<bool, Error>;
+
+    /// Stores a box that is about to be made; false if its place has one.
+    ///
+    /// # Errors
+    /// [`Error`].
+    async fn create_sandbox(&self, sandbox: Sandbox) -> Result<bool, Error>;
+
+    /// The boxes of all owners, those that wait in a pool and those that are being destroyed.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`].
+    async fn sandboxes(&self) -> Result<Vec<Sandbox>, Error>;
+
+    /// Changes a box and logs events, both or neither. Returns the events; none if there is no such box.
+    ///
+    /// # Errors
+    /// [`Error`].
+    async fn change_sandbox(&self, id: Uuid, change: SandboxChange) -> Result<Vec<SandboxEvent>, Error>;
+
+    /// Gives a box that waits in a pool to a place; false if it is no longer there or the place has a box.
+    ///
+    /// # Errors
+    /// [`Error`].
+    async fn claim_sandbox(
+        &self,
+        id: Uuid,
+        owner: &Owner,
+        conversation: Option<ConversationId>,
+        at: UtcTime,
+    ) -> Result<bool, Error>;
+
+    /// Forgets a box of which nothing is left.
+    ///
+    /// # Errors
+    /// [`Error`].
+    async fn delete_sandbox(&self, id: Uuid) -> Result<(), Error>;
+
+    /// Up to `limit` events of a box from position `from`, in order. The latest ten thousand are kept.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`].
+    async fn sandbox_events(&self, id: Uuid, from: Seq, limit: usize) -> Result<Vec<SandboxEvent>, Error>;
 
     /// Waits until all that was accepted is on disk and closes the files.
     async fn close(&self);
@@ -400,4 +444,55 @@ pub struct BashQuery {
     pub from: Option<String>,
     /// At most so many.
     pub limit: usize,
+}
+
+/// A stored box.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sandbox {
+    /// Its id.
+    pub id: Uuid,
+    /// Whose it is; nobody's while it waits in a pool.
+    pub owner: Option<Owner>,
+    /// The conversation that has it for itself; otherwise it is for all that its owner does.
+    pub conversation: Option<ConversationId>,
+    /// The backend that makes it.
+    pub backend: String,
+    /// What it is made from. Variables are encrypted at rest.
+    pub options: SandboxOptions,
+    /// The folder that commands start in.
+    pub working_dir: String,
+    /// What it is doing.
+    pub state: SandboxState,
+    /// Why, in words.
+    pub reason: String,
+    /// Whether it is to be destroyed.
+    pub is_doomed: bool,
+    /// When it was made.
+    pub created_at: UtcTime,
+    /// When it was last used.
+    pub used_at: UtcTime,
+}
+
+/// Changes to a box that become durable together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SandboxChange {
+    /// Now.
+    pub at: UtcTime,
+    /// What it does from now on, and why.
+    pub state: Option<(SandboxState, String)>,
+    /// When it was last used; an earlier time changes nothing.
+    pub used_at: Option<UtcTime>,
+    /// Whether it is to be destroyed. There is no way back.
+    pub doom: bool,
+    /// What it is made from.
+    pub options: Option<SandboxOptions>,
+    /// What to log.
+    pub events: Vec<SandboxEventBody>,
+}
+
+impl SandboxChange {
+    /// Nothing yet.
+    pub fn new(at: UtcTime) -> Self {
+        Self { at, state: None, used_at: None, doom: false, options: None, events: Vec::new() }
+    }
 }

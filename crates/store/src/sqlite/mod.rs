@@ -14,6 +14,7 @@ mod migrate;
 mod query;
 mod reader;
 mod reseal;
+mod sandbox;
 mod setting;
 mod writer;
 
@@ -22,18 +23,20 @@ use std::{fmt, path::Path, sync::Arc};
 use async_trait::async_trait;
 use indexmap::IndexMap;
 use longshore_protocol::{
-    ConversationId,
+    ConversationId, UtcTime,
     agent::SecretSource,
     bash::{BashCommand, BashEvent},
     conversation::ExecutionStatus,
     metrics::Call,
+    sandbox::SandboxEvent,
 };
 use serde_json::Value;
+use uuid::Uuid;
 
 use self::{codec::Codec, files::Files, reader::Readers, writer::Writer};
 use crate::{
     BashQuery, Commit, Conversation, ConversationHead, ConversationQuery, Created, Error, EventFilter, EventQuery,
-    Keys, NewConversation, Owner, Page, Seq, Store, StoredEvent,
+    Keys, NewConversation, Owner, Page, Sandbox, SandboxChange, Seq, Store, StoredEvent,
 };
 
 /// The store in one SQLite file.
@@ -222,6 +225,40 @@ impl Store for Sqlite {
         self.writer
             .write(move |connection| setting::set(connection, setting::Table::Secret, &owner, &name, json.as_deref()))
             .await
+    }
+
+    async fn create_sandbox(&self, sandbox: Sandbox) -> Result<bool, Error> {
+        let row = sandbox::SandboxRow::encode(sandbox, &self.codec)?;
+        self.writer.write(move |connection| sandbox::create(connection, &row)).await
+    }
+
+    async fn sandboxes(&self) -> Result<Vec<Sandbox>, Error> {
+        let codec = self.codec.clone();
+        self.readers.read(move |connection| sandbox::all(connection, &codec)).await
+    }
+
+    async fn change_sandbox(&self, id: Uuid, change: SandboxChange) -> Result<Vec<SandboxEvent>, Error> {
+        let row = sandbox::ChangeRow::encode(change, &self.codec)?;
+        self.writer.write(move |connection| sandbox::change(connection, id, row)).await
+    }
+
+    async fn claim_sandbox(
+        &self,
+        id: Uuid,
+        owner: &Owner,
+        conversation: Option<ConversationId>,
+        at: UtcTime,
+    ) -> Result<bool, Error> {
+        let owner = owner.clone();
+        self.writer.write(move |connection| sandbox::claim(connection, id, &owner, conversation, at)).await
+    }
+
+    async fn delete_sandbox(&self, id: Uuid) -> Result<(), Error> {
+        self.writer.write(move |connection| sandbox::delete(connection, id)).await
+    }
+
+    async fn sandbox_events(&self, id: Uuid, from: Seq, limit: usize) -> Result<Vec<SandboxEvent>, Error> {
+        self.readers.read(move |connection| sandbox::events(connection, id, from, limit)).await
     }
 
     async fn close(&self) {

@@ -23,6 +23,7 @@ const UPDATES: &str = "
     UPDATE event SET arguments = reseal(arguments) WHERE arguments IS NOT NULL;
     UPDATE setting SET json = reseal(json);
     UPDATE secret SET json = reseal(json);
+    UPDATE sandbox SET options = reseal(options);
 ";
 
 /// Makes sure that `keys` open what is stored. If that is under a previous key, it is encrypted again.

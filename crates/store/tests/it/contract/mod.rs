@@ -4,6 +4,7 @@ pub(crate) mod bash;
 pub(crate) mod conversations;
 pub(crate) mod events;
 pub(crate) mod finding;
+pub(crate) mod sandboxes;
 pub(crate) mod settings;
 
 /// `suite!(open)` makes the tests for stores that `open()` makes: a value with `store() -> Arc<dyn Store>`.
@@ -23,6 +24,7 @@ macro_rules! suite {
                 arguments_come_back, ids_find_events, one_of_many_writers_at_a_place_wins,
             ];
             finding: [pages_join, every_filter_counts_and_finds, text_is_found_in_messages_only];
+            sandboxes: [a_place_has_one_box, changes_and_events_are_kept, a_pooled_box_is_claimed_once, old_events_go];
             settings: [settings_are_kept, secrets_are_kept, a_closed_store_says_so];
         }
     };
