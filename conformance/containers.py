@@ -121,8 +121,9 @@ class Container:
 
     @property
     def url(self) -> str:
-        published = docker("port", self.id, str(self.port)).stdout.split()[0]
-        return f"http://{published}"
+        published = docker("port", self.id, str(self.port), check=False).stdout.split()
+        assert published, f"the container ended with {self.state['ExitCode']}:\n{self.log}"
+        return f"http://{published[0]}"
 
     def healthy(self) -> Container:
         """Waits until the server answers from outside of the container."""

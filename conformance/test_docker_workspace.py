@@ -158,6 +158,13 @@ def test_works_whoever_it_runs_as_and_however_little_it_may_write(
         assert container.stop() == 0
 
 
+def test_a_user_without_an_entry_has_a_home(image: str) -> None:
+    with Container(image, "--user", "12345:12345") as container:
+        workspace = container.healthy().workspace()
+        result = workspace.execute_command("git config --global user.name Somebody && cd && pwd")
+        assert (result.exit_code, result.stdout) == (0, "/home/openhands\n"), result.stderr
+
+
 @pytest.mark.parametrize("command", [None, "trap '' TERM; sleep 600"], ids=["idle", "while a command runs"])
 def test_sigterm_ends_it_in_time(image: str, command: str | None) -> None:
     """Apptainer and the official examples kill after 5 s, Docker after 10 s."""
