@@ -117,9 +117,9 @@ class Model:
 
 
 class MockModels:
-    """The HTTP server and the models behind it."""
+    """The HTTP server and the models behind it. An address other than loopback is for servers in containers."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "127.0.0.1") -> None:
         self.models: dict[str, Model] = {}
         self.numbers = itertools.count(1)
         self.stopping = threading.Event()
@@ -128,9 +128,9 @@ class MockModels:
         class Handler(_Handler):
             mock = owner
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = ThreadingHTTPServer((address, 0), Handler)
         self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
+        self.url = f"http://{address}:{self.server.server_port}/v1"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def new(self, *turns: Script) -> Model:
