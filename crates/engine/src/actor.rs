@@ -9,12 +9,16 @@ use longshore_agent::{
 };
 use longshore_llm::{Delta, Model};
 use longshore_protocol::{
-    Message, Source, UtcTime, agent::SecretSource, conversation::ExecutionStatus, event::StreamingDeltaEvent,
+    Message, Source, UtcTime,
+    agent::SecretSource,
+    conversation::ExecutionStatus,
+    event::{ConversationStateUpdateEvent, StreamingDeltaEvent},
     metrics::Call,
+    sandbox::{SandboxEvent, SandboxEventBody, SandboxState},
 };
 use longshore_store::{Commit, NewEvent, Seq};
 use tokio::{
-    sync::{OwnedSemaphorePermit, mpsc},
+    sync::{OwnedSemaphorePermit, broadcast, mpsc},
     time::Instant,
 };
 
@@ -30,6 +34,9 @@ use crate::{
 
 /// Characters of a title that is made from a message.
 const TITLE_LEN: usize = 50;
+
+/// The key of state updates about the place that the conversation works in.
+const SANDBOX_KEY: &str = "sandbox";
 
 /// A run that ends so soon may end before the client that asked for it listens for the end.
 const SHORT_RUN: Duration = Duration::from_secs(1);
@@ -52,12 +59,16 @@ pub(crate) struct Actor {
     pub(crate) jobs: Jobs,
     pub(crate) reports: mpsc::Receiver<Report>,
     pub(crate) mailbox: mpsc::Receiver<(Wish, Reply)>,
+    /// What happens to the place that the conversation works in.
+    pub(crate) news: Option<broadcast::Receiver<SandboxEvent>>,
     pub(crate) tail: Seq,
     /// Held while the conversation runs.
     pub(crate) permit: Option<OwnedSemaphorePermit>,
     /// Values of secrets that another server gave out.
     pub(crate) learned: Vec<String>,
     pub(crate) streams: Streams,
+    /// Whether the place is lost or cannot be made, as far as it is told.
+    pub(crate) place_is_lost: bool,
     /// When the latest run began.
     pub(crate) began: Option<Instant>,
 }
@@ -185,6 +196,7 @@ impl Actor {
                     patience = ttl;
                     self.take(report).await
                 }
+                event = next(&mut self.news) => self.hear(event).await,
                 () = tokio::time::sleep(patience) => {
                     if self.can_leave() && self.shared.forget_unread(&self.live) {
                         return End::Unused;
@@ -369,6 +381,32 @@ impl Actor {
         self.perform(work).await
     }
 
+    /// Tells readers what happened to the place. That it was lost, and what became of it then, belongs to the conversation's
+    /// story and is stored.
+    async fn hear(&mut self, event: SandboxEvent) -> Result<(), longshore_store::Error> {
+        let value = serde_json::to_value(&event.body).unwrap_or_default();
+        let (SandboxEventBody::State { state, .. }, was_lost) = (&event.body, self.place_is_lost) else {
+            self.show_change(SANDBOX_KEY, value);
+            return Ok(());
+        };
+        self.place_is_lost = match state {
+            SandboxState::Lost | SandboxState::Failed => true,
+            SandboxState::Ready => false,
+            _ => was_lost,
+        };
+        if self.place_is_lost == was_lost {
+            self.show_change(SANDBOX_KEY, value);
+            return Ok(());
+        }
+        let effects = self.machine.field_changed(&mut self.shared.parts.clock.clone(), SANDBOX_KEY, value);
+        self.perform(effects.into()).await
+    }
+
+    fn show_change(&self, key: &str, value: serde_json::Value) {
+        let body = ConversationStateUpdateEvent { key: key.to_owned(), value };
+        self.live.feed.push(Frame::Transient(self.live.transient(Source::Environment, body.into())));
+    }
+
     fn show_delta(&mut self, delta: Delta) {
         let mask = self.machine.mask();
         let (content, reasoning_content) = match delta {
@@ -483,6 +521,19 @@ impl Actor {
         let effects = self.machine.recover(&mut self.shared.parts.clock.clone());
         self.perform(effects.into()).await
     }
+}
+
+/// The next thing that happens to a place; never for one that nothing happens to. What a slow listener missed is in the log
+/// of the place.
+async fn next(news: &mut Option<broadcast::Receiver<SandboxEvent>>) -> SandboxEvent {
+    while let Some(receiver) = news {
+        match receiver.recv().await {
+            Ok(event) => return event,
+            Err(broadcast::error::RecvError::Lagged(_)) => {}
+            Err(broadcast::error::RecvError::Closed) => *news = None,
+        }
+    }
+    std::future::pending().await
 }
 
 fn shorten(line: &str) -> String {

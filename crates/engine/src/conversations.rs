@@ -8,7 +8,7 @@ use longshore_protocol::{
     ConversationId, Event, EventBody,
     agent::SecretValue,
     confirmation::{ConfirmationPolicy, ConfirmationResponse, SecurityAnalyzer},
-    conversation::{ExecutionStatus, SendMessage, UpdateConversation},
+    conversation::{ExecutionStatus, LocalWorkspace, SendMessage, UpdateConversation},
 };
 use longshore_store::{ConversationHead, ConversationQuery, EventFilter, EventQuery, Owner, Page, Store, StoredEvent};
 
@@ -153,6 +153,7 @@ impl Engine {
         if let Some(parent) = row.and_then(|row| row.parent) {
             self.forget_answer(owner, parent);
         }
+        self.shared.parts.workspaces.forget(owner, id).await;
         let folder = self.shared.persistence_dir(id);
         match tokio::fs::remove_dir_all(&folder).await {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -354,7 +355,16 @@ impl Engine {
         id: ConversationId,
     ) -> Result<Arc<dyn longshore_workspace::Workspace>, Error> {
         let row = self.shared.parts.store.conversation(owner, id).await?.ok_or(Error::NotFound(id))?;
-        Ok(self.shared.parts.workspaces.open(owner, id, &row.definition.workspace).await?)
+        Ok(self.shared.parts.workspaces.open(owner, id, &row.definition.workspace).await?.workspace)
+    }
+
+    /// What a conversation works in, as it was asked for.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn workspace_definition(&self, owner: &Owner, id: ConversationId) -> Result<LocalWorkspace, Error> {
+        let row = self.shared.parts.store.conversation(owner, id).await?.ok_or(Error::NotFound(id))?;
+        Ok(row.definition.workspace)
     }
 
     /// Where everything durable is.
@@ -483,9 +493,9 @@ impl Engine {
         let Parts { store, tools, workspaces, http, clock, .. } = &self.shared.parts;
         let row = store.conversation(owner, id).await?.ok_or(Error::NotFound(id))?;
         let calls = store.calls(&[id]).await?.pop().unwrap_or_default();
-        let workspace = workspaces.open(owner, id, &row.definition.workspace).await?;
-        let folder = self.shared.persistence_dir(id);
-        let (toolbox, infos) = Toolbox::new(tools, workspace, folder, &row.definition)?;
+        let opened = workspaces.open(owner, id, &row.definition.workspace).await?;
+        let folder = opened.tools_dir(&self.shared, id);
+        let (toolbox, infos) = Toolbox::new(tools, opened.workspace, folder, &row.definition)?;
         let toolbox = Arc::new(toolbox);
         let instructions =
             prompt::system_prompt(&row.definition.agent).map_err(|error| Error::invalid("agent", error.to_string()))?;
@@ -525,9 +535,11 @@ impl Engine {
             jobs,
             reports,
             mailbox,
+            news: opened.news,
             tail,
             permit: None,
             learned: Vec::new(),
+            place_is_lost: false,
             streams: Streams::default(),
             began: None,
         };

@@ -1,7 +1,5 @@
 //! Making conversations, and what their parts must be like.
 
-use std::path::{Path, PathBuf};
-
 use indexmap::IndexMap;
 use longshore_agent::prompt;
 use longshore_protocol::{
@@ -69,7 +67,7 @@ impl Engine {
             security_analyzer: wish.security_analyzer.clone(),
             ..Progress::default()
         };
-        let definition = define(wish)?;
+        let definition = self.define(wish)?;
         check_amount(&with_own_secrets(&definition, &secrets))?;
         self.check_parent(owner, id, parent, &definition).await?;
         self.check_agent(owner, id, &definition).await?;
@@ -134,43 +132,57 @@ impl Engine {
     async fn check_agent(&self, owner: &Owner, id: ConversationId, definition: &Definition) -> Result<(), Error> {
         prompt::system_prompt(&definition.agent).map_err(|error| Error::invalid("agent", error.to_string()))?;
         let parts = &self.shared.parts;
-        let workspace = parts.workspaces.open(owner, id, &definition.workspace).await?;
-        let folder = self.shared.persistence_dir(id);
+        let opened = parts.workspaces.open(owner, id, &definition.workspace).await?;
+        let folder = opened.tools_dir(&self.shared, id);
+        let is_elsewhere = opened.is_elsewhere();
+        let workspace = opened.workspace;
         Toolbox::new(&parts.tools, std::sync::Arc::clone(&workspace), folder, definition)?;
+        if is_elsewhere {
+            // The folder is made with the place, when the agent first does something.
+            return Ok(());
+        }
         workspace
             .create_dir(workspace.working_dir())
             .await
             .map_err(|error| Error::invalid("workspace", format!("the folder cannot be made: {error}")))
     }
-}
 
-fn define(wish: StartConversation) -> Result<Definition, Error> {
-    if wish.max_iterations == 0 {
-        return Err(Error::invalid("max_iterations", "Input should be greater than 0"));
+    fn define(&self, wish: StartConversation) -> Result<Definition, Error> {
+        if wish.max_iterations == 0 {
+            return Err(Error::invalid("max_iterations", "Input should be greater than 0"));
+        }
+        if wish.conversation_runtime.as_deref().is_some_and(|runtime| runtime != "local") {
+            return Err(Error::invalid("conversation_runtime", "This server only runs local conversations"));
+        }
+        if wish.worktree {
+            return Err(Error::invalid("worktree", "git worktrees are not available: make one and give its folder"));
+        }
+        if wish.secrets_encrypted {
+            let reason = "encrypted secrets are not available: send them as they are, over a connection you trust";
+            return Err(Error::invalid("secrets_encrypted", reason));
+        }
+        Ok(Definition {
+            agent: agent_of(wish.agent, wish.agent_settings.is_some(), wish.agent_profile_id.is_some())?,
+            workspace: self.resolve(wish.workspace)?,
+            max_iterations: wish.max_iterations,
+            stuck_detection: wish.stuck_detection,
+            client_tools: wish.client_tools,
+            tool_module_qualnames: wish.tool_module_qualnames,
+            agent_definitions: wish.agent_definitions,
+            plugins: wish.plugins,
+            hook_config: wish.hook_config,
+            user_id: wish.user_id,
+            autotitle: wish.autotitle,
+        })
     }
-    if wish.conversation_runtime.as_deref().is_some_and(|runtime| runtime != "local") {
-        return Err(Error::invalid("conversation_runtime", "This server only runs local conversations"));
+
+    fn resolve(&self, workspace: LocalWorkspace) -> Result<LocalWorkspace, Error> {
+        if workspace.working_dir.contains('\0') {
+            return Err(Error::invalid("workspace", "working_dir must not contain a zero byte"));
+        }
+        let resolved = self.shared.parts.workspaces.resolve(workspace);
+        resolved.map_err(|reason| Error::invalid("workspace", reason))
     }
-    if wish.worktree {
-        return Err(Error::invalid("worktree", "git worktrees are not available: make one and give its folder"));
-    }
-    if wish.secrets_encrypted {
-        let reason = "encrypted secrets are not available: send them as they are, over a connection you trust";
-        return Err(Error::invalid("secrets_encrypted", reason));
-    }
-    Ok(Definition {
-        agent: agent_of(wish.agent, wish.agent_settings.is_some(), wish.agent_profile_id.is_some())?,
-        workspace: absolute(&wish.workspace)?,
-        max_iterations: wish.max_iterations,
-        stuck_detection: wish.stuck_detection,
-        client_tools: wish.client_tools,
-        tool_module_qualnames: wish.tool_module_qualnames,
-        agent_definitions: wish.agent_definitions,
-        plugins: wish.plugins,
-        hook_config: wish.hook_config,
-        user_id: wish.user_id,
-        autotitle: wish.autotitle,
-    })
 }
 
 fn agent_of(agent: Option<Agent>, has_settings: bool, has_profile: bool) -> Result<Agent, Error> {
@@ -185,20 +197,6 @@ fn agent_of(agent: Option<Agent>, has_settings: bool, has_profile: bool) -> Resu
             Err(Error::invalid("agent", "One of `agent`, `agent_settings`, or `agent_profile_id` must be provided"))
         }
     }
-}
-
-/// The workspace with an absolute path: relative ones are taken from the server's own folder.
-fn absolute(workspace: &LocalWorkspace) -> Result<LocalWorkspace, Error> {
-    let invalid = |reason: String| Error::invalid("workspace", reason);
-    if workspace.working_dir.contains('\0') {
-        return Err(invalid("working_dir must not contain a zero byte".to_owned()));
-    }
-    let path: PathBuf = std::path::absolute(Path::new(&workspace.working_dir))
-        .map_err(|error| invalid(format!("working_dir cannot be resolved: {error}")))?;
-    let working_dir = path.into_os_string().into_string().map_err(|_| {
-        invalid("working_dir must be UTF-8 text: the server's own folder is not, so give an absolute path".to_owned())
-    })?;
-    Ok(LocalWorkspace { working_dir })
 }
 
 pub(crate) fn check_policy(policy: &ConfirmationPolicy) -> Result<(), Error> {

@@ -105,6 +105,7 @@ impl Jobs {
         let cancel = self.cancel.clone();
         self.tracker.spawn(async move {
             let work = tokio::spawn(async move {
+                let _awake = toolbox.stay_awake();
                 let prepare = async {
                     toolbox.prepare().await;
                     lookup::resolve(&http, named).await

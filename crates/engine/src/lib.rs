@@ -33,11 +33,12 @@ pub use error::Error;
 pub use feed::Closed;
 pub use info::{Info, Skills};
 use longshore_llm::Models;
-use longshore_protocol::{ConversationId, conversation::LocalWorkspace};
+use longshore_protocol::{ConversationId, conversation::LocalWorkspace, sandbox::SandboxEvent};
 use longshore_store::{Owner, Store};
 use longshore_tools::Registry;
 use longshore_workspace::Workspace;
 pub use subscription::{Replay, Subscription};
+use tokio::sync::broadcast;
 
 /// What an engine works with.
 #[derive(Debug, Clone)]
@@ -70,6 +71,12 @@ pub struct Options {
 /// Makes the places that conversations work in.
 #[async_trait]
 pub trait Workspaces: fmt::Debug + Send + Sync {
+    /// What a client asks for, with an absolute folder.
+    ///
+    /// # Errors
+    /// Why there cannot be such a place, in words for the client.
+    fn resolve(&self, workspace: LocalWorkspace) -> Result<LocalWorkspace, String>;
+
     /// The place of a conversation. Called once for each time that the conversation is loaded.
     ///
     /// # Errors
@@ -79,5 +86,36 @@ pub trait Workspaces: fmt::Debug + Send + Sync {
         owner: &Owner,
         conversation: ConversationId,
         workspace: &LocalWorkspace,
-    ) -> Result<Arc<dyn Workspace>, longshore_workspace::Error>;
+    ) -> Result<Opened, longshore_workspace::Error>;
+
+    /// The conversation was deleted: a place that was its alone is needed no more.
+    async fn forget(&self, _owner: &Owner, _conversation: ConversationId) {}
+}
+
+/// A place that a conversation works in.
+#[derive(Debug)]
+pub struct Opened {
+    /// The place.
+    pub workspace: Arc<dyn Workspace>,
+    /// A folder of the place for what tools keep; none if that is [`Options::conversations_dir`].
+    pub tools_dir: Option<PathBuf>,
+    /// What happens to the place from now on.
+    pub news: Option<broadcast::Receiver<SandboxEvent>>,
+}
+
+impl Opened {
+    /// A place that is always there.
+    pub fn here(workspace: Arc<dyn Workspace>) -> Self {
+        Self { workspace, tools_dir: None, news: None }
+    }
+
+    /// Whether the place is made when it is first used.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        self.tools_dir.is_some()
+    }
+
+    pub(crate) fn tools_dir(&self, shared: &shared::Shared, conversation: ConversationId) -> PathBuf {
+        let elsewhere = self.tools_dir.as_ref().map(|folder| folder.join(conversation.hex()));
+        elsewhere.unwrap_or_else(|| shared.persistence_dir(conversation))
+    }
 }

@@ -9,7 +9,7 @@ use longshore_protocol::{
     tool::{ClientToolSpec, ToolDefinition, ToolSchema},
 };
 use longshore_tools::{Context, Registry, Tool};
-use longshore_workspace::{Workspace, git};
+use longshore_workspace::{Awake, Workspace, git};
 use serde_json::{Map, Value, json};
 use tokio::sync::OnceCell;
 
@@ -67,6 +67,11 @@ impl Toolbox {
             }
         };
         self.is_prepared.get_or_init(prepare).await;
+    }
+
+    /// Keeps the place awake for as long as the value lives.
+    pub(crate) fn stay_awake(&self) -> Awake {
+        self.workspace.stay_awake()
     }
 
     /// Ends what the tools keep running.

@@ -6,6 +6,9 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
+use longshore_protocol::sandbox::SandboxOptions;
+
+use crate::config::{Config, WhenStopped};
 
 /// Names under which the program behaves as `longshore serve`: those of the official server.
 const SERVER_NAMES: [&str; 2] = ["agent-server", "openhands-agent-server"];
@@ -51,10 +54,18 @@ pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) data: DataFlags,
 
+    #[command(flatten)]
+    pub(crate) sandbox: SandboxFlags,
+
     /// Listen beyond this machine although no session key is set: everybody who reaches the port can run commands.
     /// Also with LONGSHORE_INSECURE_NO_AUTH=1.
     #[arg(long)]
     pub(crate) insecure_no_auth: bool,
+
+    /// Answer to any host name although no session key is set: a web page that a user of this machine opens can then reach
+    /// the server. Without it: addresses in digits and localhost.
+    #[arg(long)]
+    pub(crate) any_host: bool,
 
     /// Conversations that may run at the same time.
     #[arg(long, env = "OH_MAX_CONCURRENT_RUNS", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
@@ -93,6 +104,38 @@ pub(crate) struct Serve {
     pub(crate) check_browser: bool,
 }
 
+/// Which boxes conversations work in.
+#[derive(Debug, Args)]
+pub(crate) struct SandboxFlags {
+    /// Configuration file (TOML). Flags come before it.
+    #[arg(long, env = "LONGSHORE_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Where agents and clients work: local (this machine, no isolation), bubblewrap, docker or docker:IMAGE. Without it, or
+    /// with auto: local in a container, else docker if an engine answers, else bubblewrap if it works, else local.
+    #[arg(long, env = "LONGSHORE_SANDBOX", value_name = "KIND", value_parser = crate::config::sandbox_flag)]
+    pub(crate) sandbox: Option<SandboxOptions>,
+
+    /// Folder of this machine that every box sees: HOST:PATH or HOST:PATH:ro. May be repeated.
+    #[arg(long = "sandbox-volume", value_name = "VOLUME")]
+    pub(crate) volumes: Vec<String>,
+
+    /// What happens to boxes when the server stops. Without it: they go on, and the next server finds them.
+    #[arg(long = "sandbox-on-shutdown", value_name = "WHAT")]
+    pub(crate) on_shutdown: Option<WhenStopped>,
+}
+
+impl SandboxFlags {
+    /// The configuration file with the flags over it.
+    pub(crate) fn config(self) -> anyhow::Result<Config> {
+        let mut config = self.config.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
+        config.sandbox = self.sandbox.unwrap_or_default().or(&config.sandbox);
+        config.lifecycle.volumes.extend(self.volumes);
+        config.lifecycle.on_shutdown = self.on_shutdown.or(config.lifecycle.on_shutdown);
+        Ok(config)
+    }
+}
+
 /// What stands below `longshore run --help`.
 const RUN_HELP: &str = "\
 Examples:
@@ -126,6 +169,11 @@ pub(crate) struct Run {
     /// one more message.
     #[arg(long, value_name = "ID", num_args = 0..=1, default_missing_value = "")]
     pub(crate) resume: Option<String>,
+
+    /// Where the agent works: local (this machine), bubblewrap, docker or docker:IMAGE. In a box the folder is at
+    /// /workspace and nothing else of this machine is there. Without it: local.
+    #[arg(long, value_name = "KIND", value_parser = crate::config::sandbox_flag)]
+    pub(crate) sandbox: Option<SandboxOptions>,
 
     #[command(flatten)]
     pub(crate) model: ModelFlags,

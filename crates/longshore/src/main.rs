@@ -1,12 +1,15 @@
 //! The `longshore` program.
 
+mod boxes;
 mod cli;
+mod config;
 mod demo;
 mod failure;
 mod guard;
 mod logging;
 mod model;
 mod parts;
+mod places;
 mod progress;
 mod render;
 mod run;

@@ -8,15 +8,14 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use async_trait::async_trait;
-use longshore_engine::{Clock, Engine, Options, Parts, Workspaces};
+use longshore_engine::{Clock, Engine, Options, Parts};
 use longshore_llm::{Models, ModelsOptions, Turn};
-use longshore_protocol::{ConversationId, conversation::LocalWorkspace};
-use longshore_store::{Keys, Owner, Sqlite};
+use longshore_sandbox::Sandboxes;
+use longshore_store::{Keys, Sqlite, Store};
 use longshore_tools::Registry;
-use longshore_workspace::{Command, Local, LocalOptions, Workspace, guard::Guard};
+use longshore_workspace::{Command, LocalOptions, guard::Guard};
 
-use crate::settings::Environment;
+use crate::{boxes::Maker, config::Config, places::Places, settings::Environment};
 
 /// How long a connection to an address that a user named may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,17 +34,21 @@ pub(crate) struct Plan {
     pub(crate) max_concurrent_runs: usize,
     /// How long a conversation that nobody uses stays in memory.
     pub(crate) idle_ttl: Duration,
+    /// Which boxes conversations work in.
+    pub(crate) config: Config,
 }
 
-/// An engine, and the machine's own workspaces.
+/// An engine, and the places of its conversations.
 pub(crate) struct Built {
     pub(crate) engine: Engine,
     pub(crate) places: Places,
+    /// The boxes behind the places. They must be recovered before anybody uses them.
+    pub(crate) sandboxes: Sandboxes,
 }
 
 /// Opens the store and makes an engine over it.
-pub(crate) fn build(plan: Plan, environment: &Environment) -> Result<Built> {
-    let Plan { data_dir, models_dir, scripts, pass_env, max_concurrent_runs, idle_ttl } = plan;
+pub(crate) async fn build(plan: Plan, environment: &Environment) -> Result<Built> {
+    let Plan { data_dir, models_dir, scripts, pass_env, max_concurrent_runs, idle_ttl, config } = plan;
     make_private_dir(&data_dir)?;
     let keys = Keys::load_or_create(&data_dir, environment.secret_key(), environment.previous_secret_keys()?)
         .context("the key that encrypts secrets cannot be had")?;
@@ -59,9 +62,14 @@ pub(crate) fn build(plan: Plan, environment: &Environment) -> Result<Built> {
     let models_environment = longshore_llm::Environment::of_process();
     let models =
         Models::new(ModelsOptions { models_dir, http: http.clone(), environment: models_environment, scripts });
-    let places = Places { pass_env, guard: guard()? };
+    let store: Arc<dyn Store> = Arc::new(store);
+    let own_folder = std::env::current_dir().context("the server's own folder is not known")?;
+    let local = LocalOptions { pass_env, guard: Some(guard()?), ..LocalOptions::new(&own_folder) };
+    let maker = Maker { config: &config, environment, data_dir: &data_dir, local };
+    let sandboxes = maker.sandboxes(Arc::clone(&store)).await?;
+    let places = Places::new(sandboxes.clone());
     let parts = Parts {
-        store: Arc::new(store),
+        store,
         models,
         tools: Registry::new(),
         workspaces: Arc::new(places.clone()),
@@ -69,7 +77,7 @@ pub(crate) fn build(plan: Plan, environment: &Environment) -> Result<Built> {
         clock: Clock::system(),
     };
     let options = Options { conversations_dir: data_dir.join("conversations"), max_concurrent_runs, idle_ttl };
-    Ok(Built { engine: Engine::new(parts, options), places })
+    Ok(Built { engine: Engine::new(parts, options), places, sandboxes })
 }
 
 /// Makes a folder that only this user can read.
@@ -85,33 +93,4 @@ fn make_private_dir(folder: &Path) -> Result<()> {
 fn guard() -> Result<Guard> {
     let program = std::env::current_exe().context("the program's own file is not known")?;
     Ok(Guard::new(Command::new(program).arg("guard")))
-}
-
-/// Folders of this machine as workspaces.
-#[derive(Debug, Clone)]
-pub(crate) struct Places {
-    pass_env: Vec<String>,
-    guard: Guard,
-}
-
-impl Places {
-    /// A folder of this machine.
-    pub(crate) fn local(&self, folder: &Path) -> Result<Arc<dyn Workspace>, longshore_workspace::Error> {
-        let mut options = LocalOptions::new(folder);
-        options.pass_env.clone_from(&self.pass_env);
-        options.guard = Some(self.guard.clone());
-        Ok(Arc::new(Local::new(options)?))
-    }
-}
-
-#[async_trait]
-impl Workspaces for Places {
-    async fn open(
-        &self,
-        _owner: &Owner,
-        _conversation: ConversationId,
-        workspace: &LocalWorkspace,
-    ) -> Result<Arc<dyn Workspace>, longshore_workspace::Error> {
-        self.local(Path::new(&workspace.working_dir))
-    }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use longshore_protocol::Secret;
-use longshore_server::{Cors, Server, SharedWorkspace, StaticKeys};
+use longshore_server::{Cors, Server, StaticKeys};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -65,10 +65,11 @@ async fn serve_until_signal(options: Serve, environment: Environment) -> Result<
         pass_env,
         max_concurrent_runs: usize::try_from(options.max_concurrent_runs).unwrap_or(usize::MAX),
         idle_ttl: Duration::from_secs(options.idle_ttl),
+        config: options.sandbox.config()?,
     };
     let server_options = longshore_server::Options {
         cors: cors(options.cors_origins, &environment)?,
-        any_host: options.insecure_no_auth,
+        any_host: options.any_host,
         ..longshore_server::Options::default()
     };
     let shutdown = shutdown_signal()?;
@@ -96,15 +97,15 @@ impl Serving {
     pub(crate) async fn until(self, shutdown: impl Future<Output = ()> + Send) -> Result<()> {
         let Self { listener, keys, plan, options, environment } = self;
         let data_dir = plan.data_dir.clone();
-        let Built { engine, places } = build(plan, &environment)?;
-        let own_folder = std::env::current_dir().context("the server's own folder is not known")?;
-        let workspace = places.local(&own_folder).context("the server's own folder cannot be used")?;
+        let Built { engine, places, sandboxes } = build(plan, &environment).await?;
+        sandboxes.recover().await.context("the boxes of the last server cannot be found")?;
         let store = engine.store();
         let authenticator = Arc::new(StaticKeys::new(keys));
-        let server = Server::new(options, authenticator, Arc::new(SharedWorkspace(workspace)), engine);
+        let server = Server::new(options, authenticator, Arc::new(places), engine);
         let address = listener.local_addr().context("the address is not known")?;
         tracing::info!(%address, data_dir = %data_dir.display(), "Longshore serves at http://{address} (docs at /docs)");
         server.serve(listener, shutdown).await.context("the server stopped")?;
+        sandboxes.shutdown().await;
         store.close().await;
         tracing::info!("stopped");
         Ok(())

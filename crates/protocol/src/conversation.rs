@@ -11,6 +11,7 @@ use crate::{
     id::ConversationId,
     message::{Content, Message, Role},
     metrics::{Metrics, MetricsSnapshot, Stats},
+    sandbox::SandboxOptions,
     secret::Opaque,
     time::UtcTime,
     tool::ClientToolSpec,
@@ -61,6 +62,17 @@ impl ExecutionStatus {
 pub struct LocalWorkspace {
     /// The folder.
     pub working_dir: String,
+    /// What the conversation's own box is made from; without it the conversation works where all others of its user do. Not
+    /// in the official contract.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<SandboxOptions>,
+}
+
+impl LocalWorkspace {
+    /// A folder where the user works.
+    pub fn new(working_dir: impl Into<String>) -> Self {
+        Self { working_dir: working_dir.into(), sandbox: None }
+    }
 }
 
 impl<'de> Deserialize<'de> for LocalWorkspace {
@@ -69,13 +81,15 @@ impl<'de> Deserialize<'de> for LocalWorkspace {
         struct Input {
             working_dir: String,
             kind: Option<String>,
+            #[serde(default)]
+            sandbox: Option<SandboxOptions>,
         }
         let input = Input::deserialize(deserializer)?;
         match input.kind.as_deref() {
             None | Some("LocalWorkspace") if input.working_dir.is_empty() => {
                 Err(de::Error::custom("working_dir must not be empty"))
             }
-            None | Some("LocalWorkspace") => Ok(Self { working_dir: input.working_dir }),
+            None | Some("LocalWorkspace") => Ok(Self { working_dir: input.working_dir, sandbox: input.sandbox }),
             Some(kind) => Err(de::Error::custom(format_args!(
                 "Unknown kind '{kind}' for a workspace; Expected one of: ['LocalWorkspace']"
             ))),

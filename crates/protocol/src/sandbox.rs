@@ -9,7 +9,7 @@ use crate::{secret::Secret, time::UtcTime};
 
 /// What a box is made from, as an operator or a user wrote it: what is left out is decided by the next one in line, the user
 /// before the operator before the built-in values. The names are those of the documents of the official server.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SandboxOptions {
     /// `local`, `bubblewrap` or `docker`.
@@ -76,7 +76,7 @@ impl SandboxOptions {
 }
 
 /// What a box may use; nothing means no limit.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ResourceLimits {
     /// Bytes of memory, swap included.
@@ -319,7 +319,7 @@ pub enum SandboxEventBody {
 }
 
 /// A box, as its owner sees it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SandboxInfo {
     /// Its id: 32 hexadecimal digits.
     pub id: String,

@@ -3,7 +3,7 @@
 use std::{fmt, io, path::Path, sync::Arc};
 
 use async_trait::async_trait;
-use longshore_workspace::{Connect, Stream};
+use longshore_workspace::{Connect, Stream, Workspace};
 
 use crate::{Error, Limits, SandboxId, Spec};
 
@@ -16,6 +16,19 @@ use crate::{Error, Limits, SandboxId, Spec};
 pub trait Backend: fmt::Debug + Send + Sync {
     /// Its name on the wire and in configuration.
     fn name(&self) -> &'static str;
+
+    /// Whether what runs in a box is kept from what is outside; without that there are no limits and no closed network either.
+    fn is_isolated(&self) -> bool {
+        true
+    }
+
+    /// Whether boxes like this can be made at all, as far as that can be told without asking anybody.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`].
+    fn validate(&self, _spec: &Spec) -> Result<(), Error> {
+        Ok(())
+    }
 
     /// Whether boxes can be made here, and if not, why and what to do.
     ///
@@ -76,6 +89,14 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// # Errors
     /// What the system says; [`io::ErrorKind::NotConnected`] if the box does not run.
     async fn open(&self, id: SandboxId) -> io::Result<Stream>;
+
+    /// A box as a workspace of this process, for a backend that needs no stream to it.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn in_process(&self, _spec: &Spec) -> Option<Result<Arc<dyn Workspace>, Error>> {
+        None
+    }
 
     /// What a box uses now.
     ///

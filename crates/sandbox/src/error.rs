@@ -1,7 +1,7 @@
 //! Why a box cannot be had.
 
 /// Why a box cannot be had. The message is complete and says what to do; it holds no secret.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// This machine lacks what the backend needs.

@@ -5,13 +5,15 @@
 
 mod backend;
 mod backends;
+pub mod egress;
 mod error;
 mod id;
+mod lifecycle;
 mod spec;
 
-#[expect(unused_imports, reason = "until the backends are there")]
-use backend::Connector;
 pub use backend::{Backend, Death, Found, Progress, Running, Stats};
+pub use backends::{Backends, local::LocalBackend};
 pub use error::Error;
 pub use id::{Deployment, SandboxId};
+pub use lifecycle::{OnShutdown, Place, Pool, Sandboxes, Settings};
 pub use spec::{Limits, Network, Spec, Volume};

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use axum::{extract::FromRequestParts, http::request::Parts};
 use longshore_engine::bash::Scope;
 use longshore_protocol::ConversationId;
+use longshore_sandbox::Sandboxes;
 use longshore_workspace::Workspace;
 use serde::Deserialize;
 
@@ -22,6 +23,11 @@ pub trait Workspaces: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// Those of [`longshore_workspace`].
     async fn workspace(&self, principal: &Principal) -> Result<Arc<dyn Workspace>, longshore_workspace::Error>;
+
+    /// The boxes behind the workspaces, if they are in boxes.
+    fn sandboxes(&self) -> Option<Sandboxes> {
+        None
+    }
 }
 
 /// One workspace for everybody.

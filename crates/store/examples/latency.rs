@@ -89,7 +89,7 @@ async fn create(store: &Arc<dyn Store>) -> ConversationId {
         serde_json::from_value(serde_json::json!({"model": "openai/gpt-5", "api_key": "k"})).expect("a model");
     let definition = Definition {
         agent: Agent::new(llm, Vec::new()),
-        workspace: LocalWorkspace { working_dir: "/work".to_owned() },
+        workspace: LocalWorkspace::new("/work"),
         max_iterations: 500,
         stuck_detection: true,
         client_tools: Vec::new(),

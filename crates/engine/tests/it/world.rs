@@ -3,7 +3,9 @@
 use std::{future::Future, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use longshore_engine::{Clock, Closed, Engine, Error, Made, Options, Parts, Replay, Skills, Subscription, Workspaces};
+use longshore_engine::{
+    Clock, Closed, Engine, Error, Made, Opened, Options, Parts, Replay, Skills, Subscription, Workspaces,
+};
 use longshore_llm::{Models, ModelsOptions};
 use longshore_protocol::{
     ConversationId, Secret,
@@ -276,16 +278,22 @@ struct Places {
 
 #[async_trait]
 impl Workspaces for Places {
+    fn resolve(&self, workspace: LocalWorkspace) -> Result<LocalWorkspace, String> {
+        let folder = std::path::absolute(&workspace.working_dir).map_err(|error| error.to_string())?;
+        Ok(LocalWorkspace { working_dir: folder.to_str().unwrap().to_owned(), ..workspace })
+    }
+
     async fn open(
         &self,
         _owner: &Owner,
         _conversation: ConversationId,
         workspace: &LocalWorkspace,
-    ) -> Result<Arc<dyn Workspace>, longshore_workspace::Error> {
+    ) -> Result<Opened, longshore_workspace::Error> {
         let mut options = LocalOptions::new(&workspace.working_dir);
         options.env.push(("HOME".into(), self.home.as_os_str().to_owned()));
         let local = Local::new(options)?;
-        if workspace.working_dir.ends_with("/fragile") { Ok(Arc::new(Fragile(local))) } else { Ok(Arc::new(local)) }
+        let is_fragile = workspace.working_dir.ends_with("/fragile");
+        Ok(Opened::here(if is_fragile { Arc::new(Fragile(local)) } else { Arc::new(local) }))
     }
 }
 

@@ -20,6 +20,7 @@ use uuid::Uuid;
 use self::client::{Client, KEY_HEADER};
 use crate::{
     cli::{Demo, program},
+    config::Config,
     logging,
     parts::Plan,
     progress::{Progress, Stop},
@@ -86,6 +87,7 @@ async fn in_folder(
         pass_env: Vec::new(),
         max_concurrent_runs: MAX_RUNS,
         idle_ttl: IDLE_TTL,
+        config: Config::local(),
     };
     let serving = Serving {
         listener,

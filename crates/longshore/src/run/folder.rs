@@ -9,13 +9,15 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
-use longshore_protocol::{ConversationId, UtcTime};
+use longshore_protocol::{ConversationId, UtcTime, sandbox::SandboxOptions};
 use serde::{Deserialize, Serialize};
 
 use crate::{failure::usage, render::in_one_line};
 
 /// The file that says what a run is about.
 const CARD: &str = "run.json";
+/// Where the folder is in a box.
+pub(crate) const IN_BOX: &str = "/workspace";
 /// Characters of the task that the card keeps.
 const TASK: usize = 100;
 /// Hexadecimal digits of an id that tell one run from another in practice.
@@ -43,6 +45,9 @@ struct Card {
     workspace: PathBuf,
     task: String,
     used_at: UtcTime,
+    /// The box that the agent works in; none for this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sandbox: Option<SandboxOptions>,
 }
 
 impl Runs {
@@ -51,15 +56,21 @@ impl Runs {
     }
 
     /// A folder for a new run.
-    pub(crate) fn create(&self, id: ConversationId, workspace: &Path, task: &str) -> Result<Folder> {
+    pub(crate) fn create(
+        &self,
+        id: ConversationId,
+        workspace: &Path,
+        sandbox: Option<SandboxOptions>,
+        task: &str,
+    ) -> Result<Folder> {
         let path = self.folder.join(id.to_string());
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&path)
             .with_context(|| format!("the run's folder {} cannot be made", path.display()))?;
-        let card =
-            Card { workspace: workspace.to_owned(), task: in_one_line(task, TASK), used_at: UtcTime(Timestamp::now()) };
+        let used_at = UtcTime(Timestamp::now());
+        let card = Card { workspace: workspace.to_owned(), task: in_one_line(task, TASK), used_at, sandbox };
         let folder = Folder { id, path, card };
         folder.write_card()?;
         Ok(folder)
@@ -140,6 +151,16 @@ impl Folder {
         &self.card.workspace
     }
 
+    /// The box that the agent works in; none for this machine.
+    pub(crate) fn sandbox(&self) -> Option<&SandboxOptions> {
+        self.card.sandbox.as_ref()
+    }
+
+    /// The folder as the agent sees it.
+    pub(crate) fn working_dir(&self) -> &Path {
+        if self.card.sandbox.is_some() { Path::new(IN_BOX) } else { self.workspace() }
+    }
+
     /// What the run was begun for, in a line.
     pub(crate) fn task(&self) -> &str {
         &self.card.task
@@ -186,9 +207,9 @@ mod tests {
         ]
         .map(id);
         assert!(runs.find("", Path::new("/w")).unwrap_err().to_string().contains("no earlier run"));
-        runs.create(one, Path::new("/w"), "first").unwrap();
-        runs.create(two, Path::new("/w"), "second").unwrap();
-        runs.create(three, Path::new("/v"), "third").unwrap();
+        runs.create(one, Path::new("/w"), None, "first").unwrap();
+        runs.create(two, Path::new("/w"), None, "second").unwrap();
+        runs.create(three, Path::new("/v"), None, "third").unwrap();
 
         let find = |prefix: &str| runs.find(prefix, Path::new("/w")).map(|run| run.id);
         assert_eq!(find("b").unwrap(), three);

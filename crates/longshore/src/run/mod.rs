@@ -23,6 +23,7 @@ use self::{
 };
 use crate::{
     cli::{Run, program, quoted},
+    config::Config,
     failure::usage,
     logging,
     parts::{Built, Plan, build},
@@ -78,7 +79,9 @@ async fn work(options: Run, environment: Environment, task: Option<String>) -> R
         (None, task) => {
             // Without a model there is nothing to make a folder for.
             options.model.required(&environment)?;
-            (runs.create(ConversationId(Uuid::new_v4()), &workspace, task.as_deref().unwrap_or_default())?, true)
+            let sandbox = options.sandbox.clone().filter(|sandbox| sandbox.backend.as_deref() != Some("local"));
+            let task = task.as_deref().unwrap_or_default();
+            (runs.create(ConversationId(Uuid::new_v4()), &workspace, sandbox, task)?, true)
         }
     };
     check_same_place(&folder, &options, &workspace)?;
@@ -91,9 +94,11 @@ async fn work(options: Run, environment: Environment, task: Option<String>) -> R
         pass_env: options.data.pass_env.clone(),
         max_concurrent_runs: 1,
         idle_ttl: IDLE_TTL,
+        config: folder.sandbox().map_or_else(Config::local, |sandbox| Config::for_folder(sandbox, folder.workspace())),
     };
-    let Built { engine, .. } = build(plan, &environment)?;
-    let mut screen = Screen::new(form(&options), &folder.workspace().to_string_lossy());
+    let Built { engine, sandboxes, .. } = build(plan, &environment).await?;
+    sandboxes.recover().await.context("the boxes of the last run cannot be found")?;
+    let mut screen = Screen::new(form(&options), &folder.working_dir().to_string_lossy());
     let end = Box::pin(async {
         let session = if is_new {
             Box::pin(start::begin(&engine, &folder, &options, &environment, &mut screen)).await?
@@ -105,6 +110,7 @@ async fn work(options: Run, environment: Environment, task: Option<String>) -> R
     .await;
     let store = engine.store();
     engine.shutdown().await;
+    sandboxes.shutdown().await;
     store.close().await;
     let (end, usage) = end?;
     let spent = format!("{} · {}", duration(begun.elapsed()), usage.text());
@@ -154,6 +160,9 @@ fn workspace(folder: Option<&Path>) -> Result<PathBuf> {
 /// An earlier run stays where it was.
 fn check_same_place(folder: &Folder, options: &Run, workspace: &Path) -> Result<()> {
     let place = folder.workspace();
+    if options.sandbox.is_some() && options.sandbox.as_ref() != folder.sandbox() {
+        return Err(usage(format!("run {} stays where it began: leave --sandbox out", folder.short_id())));
+    }
     if options.workspace.is_some() && place != workspace {
         return Err(usage(format!("run {} works in {}: leave --workspace out", folder.short_id(), place.display())));
     }

@@ -56,7 +56,7 @@ pub(crate) async fn begin(
         agent: Some(agent(llm, skill)),
         agent_settings: None,
         agent_profile_id: None,
-        workspace: LocalWorkspace { working_dir: folder.workspace().to_string_lossy().into_owned() },
+        workspace: LocalWorkspace::new(folder.working_dir().to_string_lossy()),
         worktree: false,
         conversation_id: Some(folder.id),
         parent_conversation_id: None,

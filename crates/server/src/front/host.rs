@@ -24,8 +24,7 @@ pub(super) fn check(state: &AppState, request: &Request) -> Result<(), ApiError>
     let host = host.or_else(|| request.uri().host());
     if !host.is_some_and(|host| is_own(state, host)) {
         return Err(ApiError::forbidden(
-            "This server asks for no key and therefore answers only as localhost. Set a session API key, or allow any \
-             host.",
+            "This server asks for no key and therefore answers only as localhost. Set a session API key, or start it with --any-host.",
         ));
     }
     let Some(origin) = request.headers().get(ORIGIN) else { return Ok(()) };

@@ -6,6 +6,7 @@ mod docs;
 pub(crate) mod file;
 pub(crate) mod git;
 mod health;
+mod sandbox;
 mod server_info;
 mod tools;
 
@@ -25,7 +26,7 @@ pub(crate) fn api() -> Routes {
 }
 
 fn of_place() -> Routes {
-    Routes::default().merge(bash::router()).merge(file::router()).merge(git::router())
+    Routes::default().merge(bash::router()).merge(file::router()).merge(git::router()).merge(sandbox::router())
 }
 
 /// Routes that are open to all.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use longshore_engine::{Clock, Engine, Parts};
+use longshore_engine::{Clock, Engine, Opened, Parts};
 use longshore_llm::{Models, ModelsOptions};
 use longshore_protocol::{ConversationId, Secret, conversation::LocalWorkspace};
 use longshore_server::{Authenticator, Options, Server, SharedWorkspace, auth::StaticKeys};
@@ -37,15 +37,20 @@ struct Folders {
 
 #[async_trait]
 impl longshore_engine::Workspaces for Folders {
+    fn resolve(&self, workspace: LocalWorkspace) -> Result<LocalWorkspace, String> {
+        let folder = std::path::absolute(&workspace.working_dir).map_err(|error| error.to_string())?;
+        Ok(LocalWorkspace { working_dir: folder.to_str().unwrap().to_owned(), ..workspace })
+    }
+
     async fn open(
         &self,
         _owner: &Owner,
         _conversation: ConversationId,
         workspace: &LocalWorkspace,
-    ) -> Result<Arc<dyn Workspace>, longshore_workspace::Error> {
+    ) -> Result<Opened, longshore_workspace::Error> {
         let mut options = LocalOptions::new(&workspace.working_dir);
         options.env.push(("HOME".into(), self.home.clone().into()));
-        Ok(Arc::new(Local::new(options)?))
+        Ok(Opened::here(Arc::new(Local::new(options)?)))
     }
 }
 

@@ -37,7 +37,7 @@ pub(crate) fn definition() -> Definition {
         serde_json::from_value(json!({"model": "openai/gpt-5", "api_key": API_KEY, "timeout": null})).unwrap();
     Definition {
         agent: Agent::new(llm, Vec::new()),
-        workspace: LocalWorkspace { working_dir: "/work place".to_owned() },
+        workspace: LocalWorkspace::new("/work place"),
         max_iterations: 7,
         stuck_detection: false,
         client_tools: Vec::new(),

@@ -1,0 +1,131 @@
+//! The boxes that the operator asked for.
+
+use std::{collections::BTreeSet, fs, io::Write as _, path::Path, sync::Arc};
+
+use anyhow::{Context as _, Result, bail};
+use longshore_sandbox::{
+    Backend, Backends, Deployment, LocalBackend, Sandboxes, Settings,
+};
+use longshore_store::Store;
+use longshore_workspace::LocalOptions;
+use uuid::Uuid;
+
+use crate::{config::Config, settings::Environment};
+
+/// The file with the deployment's name.
+const NAME_FILE: &str = "deployment";
+
+/// Which kind of boxes is meant where nobody says so.
+const AUTOMATIC: &str = "auto";
+
+/// Makes all kinds of boxes that can be asked for or are stored.
+pub(crate) struct Maker<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) environment: &'a Environment,
+    /// The folder for everything durable.
+    pub(crate) data_dir: &'a Path,
+    /// How processes are started where nothing isolates.
+    pub(crate) local: LocalOptions,
+}
+
+impl Maker<'_> {
+    /// All boxes of this server.
+    pub(crate) async fn sandboxes(&self, store: Arc<dyn Store>) -> Result<Sandboxes> {
+        let mut settings = self.config.settings()?;
+        let deployment = self.deployment()?;
+        let backend = self.chosen(&settings, &deployment).await?;
+        let name = backend.name();
+        settings.defaults.backend = Some(name.to_owned());
+        if !backend.is_isolated() {
+            settings.working_dir.clone_from(&self.local.working_dir);
+            tracing::warn!(
+                "no isolation: agents and clients work on this machine as the server's user (--sandbox local)"
+            );
+        } else {
+            tracing::info!(
+                backend = name,
+                "agents and clients work in boxes (--sandbox local: on this machine instead)"
+            );
+        }
+        let mut backends = vec![backend];
+        let stored = store.sandboxes().await.context("the stored boxes cannot be read")?;
+        let others: BTreeSet<_> =
+            stored.iter().map(|row| row.backend.as_str()).filter(|other| *other != name).collect();
+        for other in others {
+            backends.push(self.backend(other, &deployment)?);
+        }
+        Ok(Sandboxes::new(settings, Backends::new(backends), store))
+    }
+
+    /// The kind that the operator named, or the one that suits this machine.
+    async fn chosen(&self, settings: &Settings, deployment: &Deployment) -> Result<Arc<dyn Backend>> {
+        match settings.defaults.backend.as_deref() {
+            Some(AUTOMATIC) | None => self.automatic(deployment).await,
+            Some(name) => {
+                let backend = self.backend(name, deployment)?;
+                backend.check().await.with_context(|| {
+                    format!("boxes cannot be made by '{name}' on this machine; longshore doctor says more")
+                })?;
+                Ok(backend)
+            }
+        }
+    }
+
+    /// In a container the container is the box. Else the first that works here; if none does, nothing isolates.
+    async fn automatic(&self, deployment: &Deployment) -> Result<Arc<dyn Backend>> {
+        if is_in_container(self.environment) {
+            return self.backend("local", deployment);
+        }
+        for name in ["docker", "bubblewrap"] {
+            let backend = self.backend(name, deployment)?;
+            match backend.check().await {
+                Ok(()) => return Ok(backend),
+                Err(error) => tracing::info!(backend = name, %error, "not used"),
+            }
+        }
+        tracing::warn!("this machine can make no boxes: install bubblewrap, or start a Docker engine");
+        self.backend("local", deployment)
+    }
+
+    fn backend(&self, name: &str, deployment: &Deployment) -> Result<Arc<dyn Backend>> {
+        let deployment = deployment.clone();
+        Ok(match name {
+            "local" => Arc::new(LocalBackend::new(self.local.clone())),
+            other => bail!("there is no kind of box '{other}': choose local, bubblewrap or docker"),
+        })
+    }
+
+    fn deployment(&self) -> Result<Deployment> {
+        Ok(Deployment {
+            name: name(self.data_dir)?,
+            dir: self.data_dir.join("boxes"),
+            program: std::env::current_exe().context("the program's own file is not known")?,
+        })
+    }
+}
+
+/// The deployment's name: made once and kept, so that the next start finds the boxes of this one.
+fn name(data_dir: &Path) -> Result<String> {
+    let path = data_dir.join(NAME_FILE);
+    let context = || format!("the file {} cannot be used", path.display());
+    match fs::read_to_string(&path) {
+        Ok(name) if is_name(name.trim()) => return Ok(name.trim().to_owned()),
+        Ok(_) => bail!("the file {} does not hold a name: remove it if this server has no boxes", path.display()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).with_context(context),
+    }
+    let name = Uuid::new_v4().simple().to_string()[..12].to_owned();
+    let mut file = tempfile::NamedTempFile::new_in(data_dir).with_context(context)?;
+    writeln!(file, "{name}").and_then(|()| file.as_file().sync_all()).with_context(context)?;
+    file.persist(&path).with_context(context)?;
+    Ok(name)
+}
+
+fn is_name(name: &str) -> bool {
+    (1..=32).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+}
+
+fn is_in_container(environment: &Environment) -> bool {
+    let marks = ["/.dockerenv", "/run/.containerenv"];
+    marks.iter().any(|mark| Path::new(mark).exists()) || environment.get("KUBERNETES_SERVICE_HOST").is_some()
+}

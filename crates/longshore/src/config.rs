@@ -1,0 +1,277 @@
+//! The configuration file (TOML). Flags come before it, and it before built-in values.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use anyhow::{Context as _, Result, bail};
+use longshore_protocol::sandbox::SandboxOptions;
+use longshore_sandbox::{OnShutdown, Pool, Settings, Volume};
+use serde::Deserialize;
+
+/// Bytes of a configuration file.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// Boxes that wait in all pools.
+const MAX_POOLED: usize = 1000;
+
+/// What stands in a configuration file. What is not known is refused, so that a slip of the pen is not a silent default.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    /// What boxes are made from where users say nothing, and the most that users may ask for.
+    pub(crate) sandbox: SandboxOptions,
+    /// How boxes live.
+    pub(crate) lifecycle: Lifecycle,
+    /// Boxes that are made before anybody asks.
+    pool: Vec<PoolEntry>,
+    /// The backend `bubblewrap`.
+    pub(crate) bubblewrap: BubblewrapEntry,
+    /// The backend `docker`.
+    pub(crate) docker: DockerEntry,
+}
+
+/// How boxes live.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Lifecycle {
+    /// What has a box: each `user` (the default) or each `conversation`.
+    per: Per,
+    /// Folders of this machine that every box sees: `HOST:PATH` or `HOST:PATH:ro`.
+    pub(crate) volumes: Vec<String>,
+    /// The folder of this machine that is everybody's `/workspace`: for a single user only.
+    #[serde(skip)]
+    folder: Option<PathBuf>,
+    /// Private networks that boxes may reach: `10.1.2.0/24`.
+    private_allowed: Vec<String>,
+    /// Seconds without use after which a box is removed with its files; 0 for never.
+    retention: Option<u64>,
+    /// What happens to boxes when the server stops: `keep` (the default), `stop` or `destroy`.
+    pub(crate) on_shutdown: Option<WhenStopped>,
+    /// Boxes that are made at the same time.
+    max_starting: Option<usize>,
+    /// Seconds between two looks at deadlines, disks and memory.
+    sweep_interval: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Per {
+    #[default]
+    User,
+    Conversation,
+}
+
+/// What happens to boxes when the server stops.
+#[derive(Debug, Clone, Copy, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum WhenStopped {
+    /// They go on; the next server finds them.
+    Keep,
+    /// Their processes end, their files stay.
+    Stop,
+    /// Nothing of them is left.
+    Destroy,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PoolEntry {
+    /// How many wait.
+    size: usize,
+    /// What they are made from, on top of `[sandbox]`.
+    #[serde(default)]
+    sandbox: SandboxOptions,
+}
+
+/// The backend `bubblewrap`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct BubblewrapEntry {
+    /// Root file systems that `image` may name: folders of this machine.
+    pub(crate) roots: BTreeMap<String, PathBuf>,
+}
+
+/// The backend `docker`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct DockerEntry {
+    /// Where the engine is. Without it: `DOCKER_HOST`, else the usual socket.
+    pub(crate) address: Option<String>,
+    /// The runtime class, such as `runsc`.
+    pub(crate) runtime: Option<String>,
+    /// Who runs in a box. Without it: whom the image says.
+    pub(crate) user: Option<String>,
+}
+
+impl Config {
+    /// No boxes: everything happens on this machine.
+    pub(crate) fn local() -> Self {
+        let sandbox = SandboxOptions { backend: Some("local".to_owned()), ..SandboxOptions::default() };
+        Self { sandbox, ..Self::default() }
+    }
+
+    /// A box that sees one folder of this machine and is gone with the program.
+    pub(crate) fn for_folder(sandbox: &SandboxOptions, folder: &std::path::Path) -> Self {
+        let lifecycle = Lifecycle {
+            folder: Some(folder.to_owned()),
+            on_shutdown: Some(WhenStopped::Destroy),
+            ..Lifecycle::default()
+        };
+        Self { sandbox: sandbox.clone(), lifecycle, ..Self::default() }
+    }
+
+    /// Reads a file.
+    pub(crate) fn read(path: &std::path::Path) -> Result<Self> {
+        use std::io::Read as _;
+        let mut text = String::new();
+        let read = std::fs::File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_string(&mut text));
+        read.with_context(|| format!("the configuration file {} cannot be read", path.display()))?;
+        if text.len() as u64 > MAX_BYTES {
+            bail!("the configuration file {} is larger than {MAX_BYTES} bytes", path.display());
+        }
+        // The message quotes the line that is wrong, which may hold a variable's value, so only the place and the reason are
+        // told.
+        toml::from_str(&text).map_err(|error| {
+            let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
+            anyhow::anyhow!("the configuration file {}, line {line}: {}", path.display(), error.message())
+        })
+    }
+
+    /// What the operator decides about boxes.
+    pub(crate) fn settings(&self) -> Result<Settings> {
+        let Lifecycle { per, volumes, folder, private_allowed, retention, on_shutdown, max_starting, sweep_interval } =
+            &self.lifecycle;
+        let default = Settings::default();
+        let pools: Vec<_> =
+            self.pool.iter().map(|pool| Pool { options: pool.sandbox.clone(), size: pool.size }).collect();
+        if pools.iter().map(|pool| pool.size).sum::<usize>() > MAX_POOLED {
+            bail!("more than {MAX_POOLED} boxes would wait in pools: give smaller sizes");
+        }
+        let mut volumes = volumes.iter().map(|text| volume(text)).collect::<Result<Vec<_>>>()?;
+        volumes.extend(folder.iter().map(|folder| Volume {
+            host: folder.clone(),
+            path: default.working_dir.clone(),
+            read_only: false,
+        }));
+        Ok(Settings {
+            defaults: self.sandbox.clone(),
+            per_conversation: matches!(per, Per::Conversation),
+            volumes,
+            private_allowed: private_allowed.clone(),
+            retention: match retention {
+                Some(0) => None,
+                Some(seconds) => Some(Duration::from_secs(*seconds)),
+                None => default.retention,
+            },
+            on_shutdown: match on_shutdown {
+                None | Some(WhenStopped::Keep) => OnShutdown::Keep,
+                Some(WhenStopped::Stop) => OnShutdown::Stop,
+                Some(WhenStopped::Destroy) => OnShutdown::Destroy,
+            },
+            max_starting: max_starting.unwrap_or(default.max_starting),
+            sweep_interval: sweep_interval
+                .map_or(default.sweep_interval, |seconds| Duration::from_secs(seconds.max(1))),
+            pools,
+            ..default
+        })
+    }
+}
+
+/// A volume from `HOST:PATH` or `HOST:PATH:ro`.
+fn volume(text: &str) -> Result<Volume> {
+    let wrong = || format!("'{text}' is no volume: write HOST:PATH or HOST:PATH:ro with absolute paths");
+    let mut parts = text.split(':');
+    let (host, path) = parts.next().zip(parts.next()).with_context(wrong)?;
+    let read_only = match (parts.next(), parts.next()) {
+        (None, _) | (Some("rw"), None) => false,
+        (Some("ro"), None) => true,
+        _ => bail!(wrong()),
+    };
+    let volume = Volume { host: host.into(), path: path.into(), read_only };
+    let is_plain = |path: &std::path::Path| {
+        path.is_absolute() && path.components().all(|part| !matches!(part, std::path::Component::ParentDir))
+    };
+    if !is_plain(&volume.host) || !is_plain(&volume.path) || volume.path.parent().is_none() {
+        bail!(wrong());
+    }
+    if !volume.host.exists() {
+        bail!("the volume '{text}': there is no {host} on this machine");
+    }
+    Ok(volume)
+}
+
+/// What `--sandbox` says: a backend, and perhaps an image.
+pub(crate) fn sandbox_flag(text: &str) -> Result<SandboxOptions, String> {
+    let (backend, image) = match text.split_once(':') {
+        Some((backend, image)) => (backend, Some(image)),
+        None => (text, None),
+    };
+    if !["auto", "local", "bubblewrap", "docker"].contains(&backend) || image == Some("") {
+        return Err("give auto, local, bubblewrap, bubblewrap:ROOT, docker or docker:IMAGE".to_owned());
+    }
+    Ok(SandboxOptions {
+        backend: Some(backend.to_owned()),
+        image: image.map(str::to_owned),
+        ..SandboxOptions::default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        Config::read(file.path())
+    }
+
+    #[test]
+    fn a_file_says_how_boxes_are_made_and_live() {
+        let config = read(
+            r#"
+            [sandbox]
+            backend = "docker"
+            image = "busybox"
+            resource_limits = { memory = "2g", cpus = 1.5, pids = 64 }
+            allowed_hosts = ["example.com"]
+            env = { TOKEN = "s3cr3t" }
+
+            [lifecycle]
+            per = "conversation"
+            volumes = ["/usr:/host/usr:ro"]
+            retention = 0
+            on_shutdown = "destroy"
+
+            [[pool]]
+            size = 2
+            sandbox = { image = "debian" }
+            "#,
+        );
+        let settings = config.unwrap().settings().unwrap();
+        assert!(settings.per_conversation && settings.volumes[0].read_only && settings.retention.is_none());
+        assert_eq!(settings.on_shutdown, OnShutdown::Destroy);
+        assert_eq!(settings.pools[0].options.image.as_deref(), Some("debian"));
+        assert!(!format!("{settings:?}").contains("s3cr3t"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_without_what_may_be_secret() {
+        let error = read("[sandbox]\nbackend = \"docker\"\n[sandbox.env]\nTOKEN = s3cr3t\n").unwrap_err().to_string();
+        assert!(error.contains("line 4") && !error.contains("s3cr3t"), "{error}");
+        let error = read("[sandbox]\nbakend = \"docker\"\n").unwrap_err().to_string();
+        assert!(error.contains("bakend") && error.contains("line 2"), "{error}");
+        for volume in ["/usr", "usr:/x", "/usr:/x:maybe", "/no-such-folder:/x", "/usr:/../x", "/usr:/"] {
+            super::volume(volume).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn the_flag_names_a_backend_and_an_image() {
+        let options = sandbox_flag("docker:registry.example:5000/a/b:tag").unwrap();
+        assert_eq!(options.image.as_deref(), Some("registry.example:5000/a/b:tag"));
+        assert_eq!(sandbox_flag("bubblewrap").unwrap().backend.as_deref(), Some("bubblewrap"));
+        for wrong in ["", "podman", "docker:", ":x"] {
+            sandbox_flag(wrong).unwrap_err();
+        }
+    }
+}

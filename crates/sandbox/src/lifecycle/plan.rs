@@ -1,0 +1,226 @@
+//! From what an operator and a user wrote to what a box is made from.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use longshore_protocol::sandbox::{NetworkMode, ResourceLimits, SandboxOptions};
+
+use super::Settings;
+use crate::{Backend, Backends, Error, Limits, Network, Policy, Spec};
+
+/// Seconds without use after which a box sleeps, where nobody says otherwise.
+const DEFAULT_IDLE_TIMEOUT: u64 = 20 * 60;
+
+/// Seconds of the longest time that can be asked for: a year.
+const MAX_SECONDS: u64 = 365 * 24 * 3600;
+
+/// Variables of one box, and bytes of all of them.
+const MAX_VARIABLES: usize = 256;
+const MAX_VARIABLE_BYTES: usize = 64 * 1024;
+
+/// A box as it is to be, with nothing left open.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) backend: Arc<dyn Backend>,
+    /// What was asked for, completed by the operator's choices: what is stored, shown and compared.
+    pub(crate) options: SandboxOptions,
+    pub(crate) spec: Spec,
+    /// What the proxy lets through, if there is one.
+    pub(crate) policy: Option<Arc<Policy>>,
+    /// Time without use after which it sleeps; never if zero was asked for.
+    pub(crate) idle_timeout: Option<Duration>,
+}
+
+/// What is to be made for a user who asks for `wish`.
+///
+/// # Errors
+/// [`Error::Invalid`] for a wish that makes no sense here or goes beyond what the operator allows.
+pub(crate) fn plan(settings: &Settings, backends: &Backends, wish: &SandboxOptions) -> Result<Plan, Error> {
+    check_ceilings(wish, &settings.defaults)?;
+    let options = wish.clone().or(&settings.defaults);
+    completed(settings, backends, options, &settings.working_dir)
+}
+
+/// What options mean that are complete: those of a box that was made before.
+///
+/// # Errors
+/// [`Error::Invalid`].
+pub(crate) fn completed(
+    settings: &Settings,
+    backends: &Backends,
+    mut options: SandboxOptions,
+    working_dir: &Path,
+) -> Result<Plan, Error> {
+    let backend = backends.find(options.backend.as_deref())?;
+    options.backend = Some(backend.name().to_owned());
+    if !backend.is_isolated() {
+        check_open(&*backend, &options)?;
+    }
+    let (network, policy) = network(settings, &*backend, &options)?;
+    let seconds = |name: &str, value: Option<u64>| match value {
+        Some(seconds) if seconds > MAX_SECONDS => {
+            Err(Error::Invalid(format!("{name} is longer than a year: {seconds} seconds")))
+        }
+        value => Ok(value.filter(|seconds| *seconds > 0).map(Duration::from_secs)),
+    };
+    let idle_timeout = seconds("idle_timeout", Some(options.idle_timeout.unwrap_or(DEFAULT_IDLE_TIMEOUT)))?;
+    let spec = Spec {
+        image: options.image.clone(),
+        limits: limits(options.resource_limits.unwrap_or_default())?,
+        network,
+        env: variables(&options)?,
+        working_dir: working_dir.to_owned(),
+        volumes: settings.volumes.clone(),
+        timeout: seconds("timeout", options.timeout)?,
+    };
+    backend.validate(&spec)?;
+    Ok(Plan { backend, options, spec, policy: policy.map(Arc::new), idle_timeout })
+}
+
+/// What cannot be kept is not promised.
+fn check_open(backend: &dyn Backend, options: &SandboxOptions) -> Result<(), Error> {
+    let wishes = [
+        ("image", options.image.is_some()),
+        ("resource_limits", options.resource_limits.is_some_and(|limits| limits != ResourceLimits::default())),
+        ("network_mode", options.network_mode.is_some()),
+        ("allowed_hosts", options.allowed_hosts.is_some()),
+    ];
+    match wishes.iter().find(|(_, is_set)| *is_set) {
+        Some((name, _)) => Err(Error::Invalid(format!(
+            "{name} has no effect with the backend '{}', which isolates nothing: leave it out, or choose another backend",
+            backend.name()
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn network(
+    settings: &Settings,
+    backend: &dyn Backend,
+    options: &SandboxOptions,
+) -> Result<(Network, Option<Policy>), Error> {
+    let hosts = options.allowed_hosts.as_deref();
+    match (options.network_mode, hosts) {
+        (Some(NetworkMode::Bridge), Some(_)) => Err(Error::Invalid(
+            "network_mode bridge opens every public address and allowed_hosts only some: give one of them".to_owned(),
+        )),
+        (Some(NetworkMode::Bridge), None) if backend.has_bridge() => Ok((Network::Bridge, None)),
+        (Some(NetworkMode::Bridge), None) => Ok((Network::Proxied, Some(Policy::public(&settings.private_allowed)?))),
+        (_, Some(hosts)) if !hosts.is_empty() => {
+            Ok((Network::Proxied, Some(Policy::parse(hosts, &settings.private_allowed)?)))
+        }
+        _ => Ok((Network::Closed, None)),
+    }
+}
+
+fn limits(limits: ResourceLimits) -> Result<Limits, Error> {
+    let ResourceLimits { memory, cpus, disk, pids } = limits;
+    let at_least = |name: &str, value: Option<u64>, least: u64, text: &str| match value {
+        Some(value) if value < least => {
+            Err(Error::Invalid(format!("resource_limits.{name} is too little to start a box: give {text} or more")))
+        }
+        value => Ok(value),
+    };
+    Ok(Limits {
+        memory: at_least("memory", memory.map(|size| size.0), 16 << 20, "16m")?,
+        cpu_milli: cpus.map(|cpus| cpus.milli),
+        disk: at_least("disk", disk.map(|size| size.0), 16 << 20, "16m")?,
+        pids: match pids {
+            Some(pids) if pids < 8 => {
+                return Err(Error::Invalid("resource_limits.pids is too little to start a box: give 8 or more".into()));
+            }
+            pids => pids,
+        },
+    })
+}
+
+fn variables(options: &SandboxOptions) -> Result<std::collections::BTreeMap<String, String>, Error> {
+    let Some(env) = &options.env else { return Ok(std::collections::BTreeMap::new()) };
+    let bytes: usize = env.iter().map(|(name, value)| name.len() + value.expose().len()).sum();
+    if env.len() > MAX_VARIABLES || bytes > MAX_VARIABLE_BYTES {
+        return Err(Error::Invalid(format!(
+            "env has more than {MAX_VARIABLES} variables or {MAX_VARIABLE_BYTES} bytes: put the rest into a file"
+        )));
+    }
+    env.iter()
+        .map(|(name, value)| {
+            let is_name = !name.is_empty() && !name.contains(['=', '\0']);
+            if !is_name || value.expose().contains('\0') {
+                // The value may be a secret, so it is not repeated.
+                return Err(Error::Invalid(format!("env: {name:?} or its value cannot be a variable")));
+            }
+            Ok((name.clone(), value.expose().to_owned()))
+        })
+        .collect()
+}
+
+/// What the operator set is the most that a user may ask for.
+fn check_ceilings(wish: &SandboxOptions, operator: &SandboxOptions) -> Result<(), Error> {
+    let beyond = |what: &str, most: &str| {
+        Err(Error::Invalid(format!("{what} goes beyond what this server allows: ask for {most} or less")))
+    };
+    if let (Some(wanted), Some(most)) = (&wish.resource_limits, &operator.resource_limits) {
+        if let (Some(wanted), Some(most)) = (wanted.memory, most.memory)
+            && wanted > most
+        {
+            return beyond("resource_limits.memory", &most.to_string());
+        }
+        if let (Some(wanted), Some(most)) = (wanted.disk, most.disk)
+            && wanted > most
+        {
+            return beyond("resource_limits.disk", &most.to_string());
+        }
+        if let (Some(wanted), Some(most)) = (wanted.cpus, most.cpus)
+            && wanted > most
+        {
+            return beyond("resource_limits.cpus", &format!("{}", f64::from(most.milli) / 1000.0));
+        }
+        if let (Some(wanted), Some(most)) = (wanted.pids, most.pids)
+            && wanted > most
+        {
+            return beyond("resource_limits.pids", &most.to_string());
+        }
+    }
+    if let (Some(wanted), Some(most)) = (wish.timeout, operator.timeout)
+        && (wanted > most || wanted == 0)
+    {
+        return beyond("timeout", &format!("{most} seconds"));
+    }
+    if let (Some(wanted), Some(set)) = (&wish.backend, &operator.backend)
+        && wanted != set
+    {
+        return Err(Error::Invalid(format!("boxes are made by {set} here, not by {wanted}")));
+    }
+    check_reach(wish, operator)
+}
+
+fn check_reach(wish: &SandboxOptions, operator: &SandboxOptions) -> Result<(), Error> {
+    let wants_all = wish.network_mode == Some(NetworkMode::Bridge);
+    let wanted = wish.allowed_hosts.as_deref().unwrap_or_default();
+    let refuse = |reason: String| Err(Error::Invalid(reason));
+    match (operator.network_mode, &operator.allowed_hosts) {
+        (Some(NetworkMode::Bridge), _) | (None, None) => Ok(()),
+        (_, Some(allowed)) if !allowed.is_empty() => {
+            if wants_all {
+                return refuse(format!(
+                    "network_mode bridge is not allowed here; hosts that are: {}",
+                    allowed.join(", ")
+                ));
+            }
+            match wanted.iter().find(|host| !allowed.contains(host)) {
+                Some(host) => refuse(format!("{host} is not allowed here; hosts that are: {}", allowed.join(", "))),
+                None => Ok(()),
+            }
+        }
+        _ if wants_all || !wanted.is_empty() => refuse("boxes have no network here".to_owned()),
+        _ => Ok(()),
+    }
+}
+
+/// The folder in a box that a client means: a relative one starts at the root, as in the official image.
+pub(crate) fn folder_in_box(folder: &str) -> PathBuf {
+    Path::new("/").join(folder)
+}

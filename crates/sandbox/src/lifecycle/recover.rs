@@ -1,0 +1,124 @@
+//! The boxes that the last server left, and the end of boxes.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use longshore_protocol::sandbox::SandboxState;
+use longshore_store::{Sandbox, SandboxChange};
+
+use super::{Key, Shared, journal::now, plan, slot::Slot};
+use crate::{Backend, Error, Found, Running, SandboxId};
+
+/// Compares what is stored with what is there. Rows of living boxes become places again; what nobody knows is removed in
+/// the background.
+pub(crate) async fn recover(shared: &Arc<Shared>) -> Result<(), Error> {
+    let rows = shared.store.sandboxes().await.map_err(|cause| Error::failed("read the stored boxes", cause))?;
+    let mut found = HashMap::new();
+    for backend in shared.backends.iter() {
+        match backend.list().await {
+            Ok(boxes) => found.extend(boxes.into_iter().map(|Found { id, running }| (id, running))),
+            Err(error) => {
+                tracing::warn!(backend = backend.name(), %error, "the boxes that are there cannot be listed yet");
+            }
+        }
+    }
+    let mut doomed = Vec::new();
+    for row in rows {
+        let id = SandboxId(row.id);
+        let Some(key) = key(shared, &row).await else {
+            doomed.push(row);
+            continue;
+        };
+        let running = found.get(&id).copied().unwrap_or(Running::No);
+        match place(shared, key.clone(), &row, running) {
+            Ok(slot) => {
+                let slot = Arc::new(slot);
+                shared.slots.lock().insert(key, Arc::clone(&slot));
+                let was_there = matches!(row.state, SandboxState::Ready | SandboxState::Paused);
+                if was_there && running == Running::No {
+                    slot.found_lost(id).await;
+                }
+            }
+            Err(error) => tracing::error!(sandbox.id = %id, %error, "a stored box cannot be used; it is left alone"),
+        }
+    }
+    let shared = Arc::clone(shared);
+    shared.clone().tracker.spawn(async move {
+        for row in doomed {
+            end(&shared, &row).await;
+        }
+        remove_orphans(&shared).await;
+    });
+    Ok(())
+}
+
+/// Whose box it is; none if it is to be removed: it was doomed, waited in a pool, or its conversation was deleted.
+async fn key(shared: &Shared, row: &Sandbox) -> Option<Key> {
+    let owner = row.owner.clone().filter(|_| !row.is_doomed)?;
+    if let Some(conversation) = row.conversation {
+        // An error is no proof that it is gone.
+        if matches!(shared.store.conversation(&owner, conversation).await, Ok(None)) {
+            return None;
+        }
+    }
+    Some(Key { owner, conversation: row.conversation })
+}
+
+fn place(shared: &Arc<Shared>, key: Key, row: &Sandbox, running: Running) -> Result<Slot, Error> {
+    let plan = plan::completed(&shared.settings, &shared.backends, row.options.clone(), row.working_dir.as_ref())?;
+    Slot::found(Arc::clone(shared), key, plan, row, running)
+}
+
+async fn end(shared: &Shared, row: &Sandbox) {
+    let id = SandboxId(row.id);
+    match shared.backends.find(Some(&row.backend)) {
+        Ok(backend) => {
+            if let Err(error) = doom(shared, id).await {
+                tracing::warn!(sandbox.id = %id, %error, "a box could not be doomed");
+            }
+            raze(shared, &*backend, id).await;
+        }
+        Err(error) => tracing::warn!(sandbox.id = %id, %error, "a box cannot be removed"),
+    }
+}
+
+/// Removes boxes that no row names. A row comes before its box, so whatever has none is of nobody.
+pub(crate) async fn remove_orphans(shared: &Shared) {
+    for backend in shared.backends.iter() {
+        let Ok(boxes) = backend.list().await else { continue };
+        let Ok(rows) = shared.store.sandboxes().await else { return };
+        let known: HashSet<_> = rows.iter().map(|row| SandboxId(row.id)).collect();
+        for Found { id, .. } in boxes.into_iter().filter(|found| !known.contains(&found.id)) {
+            tracing::warn!(sandbox.id = %id, backend = backend.name(), "removing a box that nobody knows");
+            raze(shared, &**backend, id).await;
+        }
+    }
+}
+
+/// Tries again to remove what could not be removed before.
+pub(crate) async fn remove_doomed(shared: &Shared) {
+    let Ok(rows) = shared.store.sandboxes().await else { return };
+    for row in rows.iter().filter(|row| row.is_doomed) {
+        end(shared, row).await;
+    }
+}
+
+/// Makes it durable that a box is to be removed.
+pub(crate) async fn doom(shared: &Shared, id: SandboxId) -> Result<(), Error> {
+    let change = SandboxChange { doom: true, ..SandboxChange::new(now()) };
+    let doomed = shared.store.change_sandbox(id.0, change).await;
+    doomed.map(drop).map_err(|cause| Error::failed("store that a box is to be removed", cause))
+}
+
+/// Removes a doomed box and then its row. What fails is tried again by the sweeper.
+pub(crate) async fn raze(shared: &Shared, backend: &dyn Backend, id: SandboxId) {
+    if let Err(error) = backend.destroy(id).await {
+        tracing::warn!(sandbox.id = %id, %error, "a box could not be removed; it is tried again");
+        return;
+    }
+    if let Err(error) = shared.store.delete_sandbox(id.0).await {
+        tracing::warn!(sandbox.id = %id, %error, "the row of a removed box stays for now");
+    }
+}

@@ -1,0 +1,45 @@
+//! What happened to a box.
+
+use longshore_protocol::{error::ErrorBody, sandbox::SandboxEvent};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::routes;
+
+use super::{Place, refused};
+use crate::{ApiError, extract::ApiQuery, respond::Json, routing::Routes};
+
+/// Events of one answer.
+const MAX_EVENTS: usize = 100;
+
+pub(super) fn router() -> Routes {
+    Routes::default().route(|| routes!(events))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct EventsQuery {
+    /// The position of the first event.
+    #[serde(default)]
+    from_seq: u64,
+}
+
+/// Some events of a box, in order.
+#[derive(Serialize, ToSchema)]
+struct SandboxEventPage {
+    /// The events: a hundred at most.
+    items: Vec<SandboxEvent>,
+    /// The position to ask from for what follows, now or later.
+    next_seq: u64,
+}
+
+/// States and their reasons, hosts that could not be reached, warnings. The latest ten thousand are kept.
+#[utoipa::path(get, path = "/sandbox/events", tag = "Sandbox", params(EventsQuery), responses(
+    (status = 200, body = SandboxEventPage),
+    (status = 404, body = ErrorBody, description = "There is no box yet."),
+))]
+async fn events(place: Place, ApiQuery(query): ApiQuery<EventsQuery>) -> Result<Json<SandboxEventPage>, ApiError> {
+    let Place { sandboxes, owner, conversation } = place;
+    let items = sandboxes.events(&owner, conversation, query.from_seq, MAX_EVENTS).await.map_err(refused)?;
+    let next_seq = items.last().map_or(query.from_seq, |event| event.seq + 1);
+    Ok(Json(SandboxEventPage { items, next_seq }))
+}

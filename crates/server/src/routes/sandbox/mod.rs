@@ -1,0 +1,59 @@
+//! `/api/sandbox`: the box that a user or a conversation works in. Not in the official contract.
+
+mod control;
+mod events;
+mod read;
+
+use axum::{extract::FromRequestParts, http::request::Parts};
+use longshore_protocol::ConversationId;
+use longshore_sandbox::{Error, Sandboxes};
+use longshore_store::Owner;
+use serde::Deserialize;
+
+use crate::{ApiError, Principal, extract::ApiPath, routing::Routes, state::AppState};
+
+pub(super) fn router() -> Routes {
+    Routes::default().merge(control::router()).merge(events::router()).merge(read::router())
+}
+
+/// The box of the conversation in the path; outside any conversation, the user's.
+struct Place {
+    sandboxes: Sandboxes,
+    owner: Owner,
+    conversation: Option<ConversationId>,
+}
+
+#[derive(Deserialize)]
+struct InConversation {
+    #[serde(default)]
+    conversation_id: Option<ConversationId>,
+}
+
+impl FromRequestParts<AppState> for Place {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Self::Rejection> {
+        let principal = Principal::from_request_parts(parts, state).await?;
+        let ApiPath(InConversation { conversation_id }) = ApiPath::from_request_parts(parts, state).await?;
+        let owner = principal.user().clone();
+        let sandboxes = state.workspaces().sandboxes();
+        let sandboxes = sandboxes.ok_or_else(|| ApiError::not_found("This server makes no boxes"))?;
+        let conversation = match conversation_id {
+            Some(id) => {
+                let workspace = state.engine().workspace_definition(&owner, id).await?;
+                sandboxes.has_own(&workspace).then_some(id)
+            }
+            None => None,
+        };
+        Ok(Self { sandboxes, owner, conversation })
+    }
+}
+
+fn refused(error: Error) -> ApiError {
+    let sentence = error.to_string();
+    match error {
+        Error::Gone(_) => ApiError::not_found(sentence),
+        Error::Invalid(_) => ApiError::unprocessable(sentence),
+        error => ApiError::internal("The box cannot be used", &error),
+    }
+}

@@ -1,0 +1,21 @@
+//! What a box is doing.
+
+use longshore_protocol::{error::ErrorBody, sandbox::SandboxInfo};
+use utoipa_axum::routes;
+
+use super::Place;
+use crate::{ApiError, respond::Json, routing::Routes};
+
+pub(super) fn router() -> Routes {
+    Routes::default().route(|| routes!(read))
+}
+
+/// The box, what it is made from and what it is doing.
+#[utoipa::path(get, path = "/sandbox", tag = "Sandbox", responses(
+    (status = 200, body = SandboxInfo),
+    (status = 404, body = ErrorBody, description = "There is no box yet; it is made when it is first used."),
+))]
+async fn read(place: Place) -> Result<Json<SandboxInfo>, ApiError> {
+    let info = place.sandboxes.info(&place.owner, place.conversation);
+    info.map(Json).ok_or_else(|| ApiError::not_found("There is no box yet; it is made when it is first used"))
+}
