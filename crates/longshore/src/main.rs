@@ -1,5 +1,6 @@
 //! The `longshore` program.
 
+mod boxd;
 mod cli;
 mod demo;
 mod failure;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
             guard::guard(&marker);
             Ok(ExitCode::SUCCESS)
         }
+        Command::Boxd(options) => code(boxd::boxd(options)),
     };
     result.unwrap_or_else(|error| failure::complain(&error))
 }
