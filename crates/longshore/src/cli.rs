@@ -38,6 +38,34 @@ pub(crate) enum Command {
         /// What the server's children carry.
         marker: String,
     },
+    /// Serve a box from its inside.
+    #[command(hide = true)]
+    Boxd(Boxd),
+}
+
+/// Options of `longshore boxd`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("where").required(true))]
+pub(crate) struct Boxd {
+    /// Folder that commands start in.
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    pub(crate) working_dir: PathBuf,
+
+    /// Port on the box's loopback addresses whose connections the server gets.
+    #[arg(long, value_name = "N")]
+    pub(crate) proxy_port: Option<u16>,
+
+    /// Listen on the socket that is this inherited descriptor.
+    #[arg(long, value_name = "N", group = "where")]
+    pub(crate) fd: Option<i32>,
+
+    /// Listen on a socket at this path, or with this @NAME.
+    #[arg(long, value_name = "ADDRESS", group = "where")]
+    pub(crate) socket: Option<OsString>,
+
+    /// Serve nothing, but pass standard input and output to the socket at this path, or with this @NAME.
+    #[arg(long, value_name = "ADDRESS", group = "where", conflicts_with = "proxy_port")]
+    pub(crate) connect: Option<OsString>,
 }
 
 /// Options of `longshore serve`. Each has a default that suits a single user on this machine.

@@ -1,5 +1,6 @@
 //! The `longshore` program.
 
+mod boxd;
 mod boxes;
 mod cli;
 mod config;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
             guard::guard(&marker);
             Ok(ExitCode::SUCCESS)
         }
+        Command::Boxd(options) => code(boxd::boxd(options)),
     };
     result.unwrap_or_else(|error| failure::complain(&error))
 }

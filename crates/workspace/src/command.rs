@@ -6,6 +6,8 @@ use std::{
     path::PathBuf,
 };
 
+use serde::{Deserialize, Serialize};
+
 /// A program to run in a workspace.
 ///
 /// Its Debug output names the program and counts the rest: arguments and variables may hold secrets.
@@ -75,7 +77,8 @@ impl fmt::Debug for Command {
 }
 
 /// How a process ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ExitStatus {
     /// It returned this code.
     Exited(i32),
@@ -124,7 +127,8 @@ impl fmt::Display for ExitStatus {
 }
 
 /// A signal for a process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Signal {
     /// The terminal went away.
     Hangup,

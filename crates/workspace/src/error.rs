@@ -53,6 +53,12 @@ pub enum Error {
         /// What is allowed.
         limit: usize,
     },
+    /// The place is elsewhere and does not answer.
+    #[error("the place cannot be reached: {cause}")]
+    Unreachable {
+        /// What stands between.
+        cause: io::Error,
+    },
     /// Anything else that the system says.
     #[error("cannot {what}: {cause}")]
     Io {

@@ -1,17 +1,20 @@
 //! The place an agent works in.
 //!
 //! A [`Workspace`] runs processes, opens terminals and reads and writes files. [`Local`] does so on this machine, in this
-//! process. Tools, the bash and file endpoints and git are written once, over the trait, so that they work in every kind
-//! of place.
+//! process; [`Remote`] does so wherever a [`boxd`] is. Tools, the bash and file endpoints and git are written once, over
+//! the trait, so that they work in every kind of place.
 //!
 //! The crate knows nothing of users, agents or the HTTP API.
 
+pub mod boxd;
 mod command;
 mod error;
 pub mod git;
 pub mod guard;
 mod local;
+mod remote;
 mod stream;
+mod wire;
 
 use std::{
     fmt,
@@ -24,7 +27,9 @@ use async_trait::async_trait;
 pub use command::{Command, ExitStatus, Signal};
 pub use error::Error;
 pub use local::{Local, LocalOptions};
+pub use remote::{Remote, RemoteOptions};
 pub use stream::{Connect, Duplex, Stream};
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Bytes from a workspace.
@@ -133,7 +138,8 @@ impl fmt::Debug for Awake {
 }
 
 /// Whether missing parent folders are made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Parents {
     /// They must be there.
     Required,
@@ -169,7 +175,8 @@ pub struct Metadata {
 }
 
 /// What is at a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FileKind {
     /// A file.
     File,
@@ -227,7 +234,7 @@ pub trait ProcessControl: Send + Sync {
 }
 
 /// Rows and columns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TerminalSize {
     /// Rows.
     pub rows: u16,

@@ -12,7 +12,7 @@ use tokio::{
     signal::unix::{self, SignalKind},
 };
 
-use super::descriptor::watch;
+use super::{children, descriptor::watch};
 use crate::{ExitStatus, Signal};
 
 /// How long a busy program is waited for, a little longer each time.
@@ -58,15 +58,13 @@ enum End {
 impl Child {
     /// Starts `command`. Must be called in the runtime's context, on a thread that may wait.
     pub(super) fn spawn(command: &mut process::Command, scope: Scope) -> io::Result<Self> {
-        let handle = start(command)?;
-        let pid = handle
-            .id()
-            .and_then(|id| Pid::from_raw(id.cast_signed()))
-            .ok_or_else(|| io::Error::other("the process has no number"))?;
+        let handle = children::start(|| start(command), number)?;
+        let pid = number(&handle).ok_or_else(|| io::Error::other("the process has no number"))?;
         let end = match End::of(pid) {
             Ok(end) => end,
             Err(cause) => {
                 kill(pid, scope);
+                children::release(pid);
                 return Err(cause);
             }
         };
@@ -100,7 +98,12 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         kill(self.pid, self.scope);
+        children::release(self.pid);
     }
+}
+
+fn number(handle: &process::Child) -> Option<Pid> {
+    Pid::from_raw(handle.id()?.cast_signed())
 }
 
 /// Starts `command`. A program that was written a moment ago can be busy for as long as a process that another thread

@@ -37,14 +37,10 @@ pub(super) struct Environment {
 impl Environment {
     pub(super) fn new(
         inherited: Vec<(OsString, OsString)>,
-        pass: &[String],
         fixed: Vec<(OsString, OsString)>,
         guard: Option<&Guard>,
     ) -> Self {
-        let mut variables: BTreeMap<_, _> = inherited
-            .into_iter()
-            .filter(|(name, _)| allowed(name) || pass.iter().any(|extra| name == &**extra))
-            .collect();
+        let mut variables: BTreeMap<_, _> = inherited.into_iter().collect();
         variables.insert("AI_AGENT".into(), "openhands".into());
         variables.extend(fixed);
         Self { variables, marker: guard.map(|guard| guard.marker().into()) }
@@ -61,6 +57,9 @@ impl Environment {
     }
 }
 
-fn allowed(name: &OsStr) -> bool {
-    ALLOWED.iter().any(|allowed| name == *allowed) || name.as_encoded_bytes().starts_with(b"LC_")
+/// Whether processes may get the variable `name`: by the list, or because it is one of `more`.
+pub(super) fn is_allowed(name: &OsStr, more: &[String]) -> bool {
+    ALLOWED.iter().any(|allowed| name == *allowed)
+        || name.as_encoded_bytes().starts_with(b"LC_")
+        || more.iter().any(|allowed| name == &**allowed)
 }

@@ -1,6 +1,7 @@
 //! This machine as a workspace.
 
 mod child;
+pub(crate) mod children;
 mod descriptor;
 mod environment;
 mod files;
@@ -35,6 +36,8 @@ pub struct LocalOptions {
     pub inherited: Vec<(OsString, OsString)>,
     /// Names in `inherited` that processes get besides the usual ones (`PATH`, `HOME`, `LANG` and the like).
     pub pass_env: Vec<String>,
+    /// Whether processes get all of `inherited`: in a box, whose environment holds nothing that is not theirs.
+    pub pass_all: bool,
     /// Variables that every process gets.
     pub env: Vec<(OsString, OsString)>,
     /// What kills the processes when this one is gone without a goodbye. Every `Local` of a server shares one.
@@ -48,6 +51,7 @@ impl LocalOptions {
             working_dir: working_dir.into(),
             inherited: std::env::vars_os().collect(),
             pass_env: Vec::new(),
+            pass_all: false,
             env: Vec::new(),
             guard: None,
         }
@@ -80,12 +84,15 @@ impl Local {
     /// # Errors
     /// [`Error::Io`] if the working folder is a relative path and this process's own folder is unknown.
     pub fn new(options: LocalOptions) -> Result<Self, Error> {
-        let LocalOptions { working_dir, inherited, pass_env, env, guard } = options;
+        let LocalOptions { working_dir, mut inherited, pass_env, pass_all, env, guard } = options;
+        if !pass_all {
+            inherited.retain(|(name, _)| environment::is_allowed(name, &pass_env));
+        }
         let working_dir =
             std::path::absolute(&working_dir).map_err(|cause| Error::at("locate", &working_dir, cause))?;
         Ok(Self {
             working_dir: working_dir.into(),
-            environment: Arc::new(Environment::new(inherited, &pass_env, env, guard.as_ref())),
+            environment: Arc::new(Environment::new(inherited, env, guard.as_ref())),
             guard,
         })
     }

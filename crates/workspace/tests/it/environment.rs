@@ -5,7 +5,7 @@ use crate::support::{Place, variables};
 
 #[tokio::test]
 async fn the_servers_secrets_reach_no_process() {
-    let place = Place::with(|options| {
+    let place = Place::local(|options| {
         options.inherited = variables([
             ("PATH", "/usr/bin:/bin"),
             ("LC_TIME", "C"),
@@ -35,7 +35,7 @@ async fn the_servers_secrets_reach_no_process() {
 
 #[tokio::test]
 async fn the_last_word_on_a_variable_is_the_commands() {
-    let place = Place::with(|options| {
+    let place = Place::local(|options| {
         options.inherited = variables([("PATH", "/usr/bin:/bin"), ("LANG", "server")]);
         options.env.extend(variables([("LANG", "workspace"), ("TZ", "workspace")]));
     });
@@ -46,7 +46,7 @@ async fn the_last_word_on_a_variable_is_the_commands() {
 #[tokio::test]
 async fn a_command_cannot_take_off_the_guards_mark() {
     let guard = Guard::new(Command::new("cat"));
-    let place = Place::with(|options| options.guard = Some(guard.clone()));
+    let place = Place::local(|options| options.guard = Some(guard.clone()));
     let run = place.run(Command::new("env").env(MARKER, "other")).await;
     assert!(run.stdout.contains(&format!("{MARKER}={}\n", guard.marker())), "{}", run.stdout);
 }
@@ -55,6 +55,6 @@ async fn a_command_cannot_take_off_the_guards_mark() {
 fn debug_output_shows_no_secrets() {
     let command = Command::new("tool").arg("--key=secret").env("KEY", "secret");
     assert!(!format!("{command:?}").contains("secret"));
-    let place = Place::with(|options| options.env.extend(variables([("KEY", "secret")])));
-    assert!(!format!("{:?}", place.local).contains("secret"));
+    let place = Place::local(|options| options.env.extend(variables([("KEY", "secret")])));
+    assert!(!format!("{:?}", place.workspace).contains("secret"));
 }

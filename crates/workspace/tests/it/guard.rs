@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     process::{Child, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
@@ -48,8 +49,8 @@ async fn server() {
 #[tokio::test]
 async fn a_sweep_kills_what_left_its_group_and_session() {
     let guard = guarded();
-    let place = Place::with(|options| options.guard = Some(guard.clone()));
-    let mut process = place.local.spawn(sh(RUNAWAY)).await.expect("it starts");
+    let place = Place::local(|options| options.guard = Some(guard.clone()));
+    let mut process = place.workspace.spawn(sh(RUNAWAY)).await.expect("it starts");
     read_until(&mut process.stdout, "up").await;
     drop(process);
     until("the group ends and the runaway does not", || !place.processes().is_empty() && place.processes().len() <= 2)
@@ -62,8 +63,8 @@ async fn a_sweep_kills_what_left_its_group_and_session() {
 #[tokio::test]
 async fn a_sweep_spares_the_children_of_others() {
     let guard = guarded();
-    let place = Place::with(|options| options.guard = Some(guard.clone()));
-    let mut process = place.local.spawn(sh("echo up; exec sleep 1000")).await.expect("it starts");
+    let place = Place::local(|options| options.guard = Some(guard.clone()));
+    let mut process = place.workspace.spawn(sh("echo up; exec sleep 1000")).await.expect("it starts");
     read_until(&mut process.stdout, "up").await;
     let part = guard.marker()[1..].to_owned();
     assert_eq!(tokio::task::spawn_blocking(move || sweep(&part)).await.expect("a sweep"), 0);
@@ -74,13 +75,13 @@ async fn a_sweep_spares_the_children_of_others() {
 async fn the_guard_sweeps_when_its_last_handle_is_dropped() {
     let guard = guarded();
     let marker = guard.marker().to_owned();
-    let mut place = Place::with(|options| options.guard = Some(guard));
-    let mut process = place.local.spawn(sh(RUNAWAY)).await.expect("it starts");
+    let mut place = Place::local(|options| options.guard = Some(guard));
+    let mut process = place.workspace.spawn(sh(RUNAWAY)).await.expect("it starts");
     read_until(&mut process.stdout, "up").await;
     drop(process);
     assert!(!place.processes().is_empty());
     // The workspace that goes holds the guard's last handle.
-    place.local = Local::new(LocalOptions::new("/")).expect("another workspace");
+    place.workspace = Arc::new(Local::new(LocalOptions::new("/")).expect("another workspace"));
     until("the runaway ends", || marked(&format!("{MARKER}={marker}")).is_empty()).await;
 }
 

@@ -1,9 +1,8 @@
-//! The workspace as its users see it.
+//! The workspace as its users see it. What holds for every workspace is in `everywhere` and runs in each kind.
 
+mod boxd;
 mod environment;
-mod files;
-mod git;
 mod guard;
-mod processes;
+mod local;
+mod remote;
 mod support;
-mod terminals;

@@ -4,12 +4,15 @@ use std::{
     ffi::OsString,
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use longshore_workspace::{Command, Error, ExitStatus, Local, LocalOptions, Reader, Workspace};
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt as _;
+
+use crate::boxd::{self, Boxd};
 
 /// How long a test waits for what must come.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
@@ -18,31 +21,38 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 const MARK: &str = "LONGSHORE_TEST";
 
 pub(crate) struct Place {
-    pub(crate) local: Local,
+    pub(crate) workspace: Arc<dyn Workspace>,
     pub(crate) folder: TempDir,
     mark: String,
+    /// What serves a place that is elsewhere.
+    pub(crate) boxd: Option<Boxd>,
 }
 
 impl Place {
-    pub(crate) fn new() -> Self {
-        Self::with(|_| ())
-    }
-
-    pub(crate) fn with(change: impl FnOnce(&mut LocalOptions)) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let mark = uuid::Uuid::new_v4().to_string();
-        let mut options = LocalOptions::new(folder.path().canonicalize().expect("its real path"));
+    /// A place in this process.
+    pub(crate) fn local(change: impl FnOnce(&mut LocalOptions)) -> Self {
+        let (folder, mark) = (new_folder(), new_mark());
+        let mut options = LocalOptions::new(real(&folder));
         options.env.push((MARK.into(), mark.clone().into()));
         change(&mut options);
-        Self { local: Local::new(options).expect("a workspace"), folder, mark }
+        Self { workspace: Arc::new(Local::new(options).expect("a workspace")), folder, mark, boxd: None }
+    }
+
+    /// A place that a `boxd` serves.
+    pub(crate) fn remote(mut setup: boxd::Setup) -> Self {
+        let (folder, mark) = (new_folder(), new_mark());
+        setup.variables.push((MARK.into(), mark.clone()));
+        let boxd = Boxd::start(&real(&folder), setup);
+        let workspace = Arc::new(boxd.remote());
+        Self { workspace, folder, mark, boxd: Some(boxd) }
     }
 
     pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
-        self.local.working_dir().join(name)
+        self.workspace.working_dir().join(name)
     }
 
     pub(crate) async fn run(&self, command: Command) -> Run {
-        let mut process = self.local.spawn(command).await.expect("it starts");
+        let mut process = self.workspace.spawn(command).await.expect("it starts");
         drop(process.stdin.take());
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let (one, other) =
@@ -71,6 +81,8 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        // Nothing runs any more that could tell it to end processes one by one.
+        drop(self.boxd.take());
         let end = Instant::now() + DEADLINE;
         while !self.processes().is_empty() {
             if Instant::now() > end {
@@ -84,6 +96,18 @@ impl Drop for Place {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
+}
+
+fn new_folder() -> TempDir {
+    tempfile::tempdir().expect("a temporary folder")
+}
+
+fn new_mark() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
+
+fn real(folder: &TempDir) -> PathBuf {
+    folder.path().canonicalize().expect("its real path")
 }
 
 #[derive(Debug)]
@@ -132,8 +156,8 @@ pub(crate) async fn read_until(reader: &mut Reader, wanted: &str) -> String {
     text(seen)
 }
 
-pub(crate) async fn content(local: &Local, path: impl AsRef<Path>, offset: u64) -> Result<Vec<u8>, Error> {
-    let (_, mut reader) = local.read(path.as_ref(), offset).await?;
+pub(crate) async fn content(workspace: &dyn Workspace, path: impl AsRef<Path>, offset: u64) -> Result<Vec<u8>, Error> {
+    let (_, mut reader) = workspace.read(path.as_ref(), offset).await?;
     let mut bytes = Vec::new();
     reader.read_to_end(&mut bytes).await.expect("it can be read");
     Ok(bytes)

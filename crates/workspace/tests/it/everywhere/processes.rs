@@ -1,13 +1,14 @@
 use std::{os::unix::fs::PermissionsExt as _, path::Path};
 
-use longshore_workspace::{Command, Error, ExitStatus, Signal, Workspace as _};
+use longshore_workspace::{Command, Error, ExitStatus, Signal};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::support::{Place, read_until, sh, until};
+use super::place;
+use crate::support::{read_until, sh, until};
 
 #[tokio::test]
 async fn output_and_errors_come_apart() {
-    let run = Place::new().sh("echo out; echo err >&2; exit 3").await;
+    let run = place().sh("echo out; echo err >&2; exit 3").await;
     assert_eq!((&*run.stdout, &*run.stderr), ("out\n", "err\n"));
     assert_eq!(run.status, ExitStatus::Exited(3));
     assert_eq!((run.status.code(), run.status.signal(), run.status.shell_code()), (Some(3), None, 3));
@@ -15,14 +16,14 @@ async fn output_and_errors_come_apart() {
 
 #[tokio::test]
 async fn a_signal_is_told_from_a_code() {
-    let run = Place::new().sh("kill -TERM $$").await;
+    let run = place().sh("kill -TERM $$").await;
     assert_eq!((run.status.code(), run.status.signal(), run.status.shell_code()), (None, Some(15), -15));
 }
 
 #[tokio::test]
 async fn input_arrives_and_ends() {
-    let place = Place::new();
-    let mut process = place.local.spawn(Command::new("cat")).await.expect("it starts");
+    let place = place();
+    let mut process = place.workspace.spawn(Command::new("cat")).await.expect("it starts");
     let mut stdin = process.stdin.take().expect("an input");
     stdin.write_all(b"hello").await.expect("it takes input");
     drop(stdin);
@@ -34,15 +35,15 @@ async fn input_arrives_and_ends() {
 
 #[tokio::test]
 async fn a_process_leads_a_group_of_its_own() {
-    let run = Place::new().sh("echo $$; ps -o pgid= -p $$").await;
+    let run = place().sh("echo $$; ps -o pgid= -p $$").await;
     let numbers: Vec<i32> = run.stdout.split_whitespace().map(|number| number.parse().expect("a number")).collect();
     assert_eq!(numbers[0], numbers[1]);
 }
 
 #[tokio::test]
 async fn signals_reach_the_whole_group() {
-    let place = Place::new();
-    let mut process = place.local.spawn(sh("sleep 1000 & echo up; wait")).await.expect("it starts");
+    let place = place();
+    let mut process = place.workspace.spawn(sh("sleep 1000 & echo up; wait")).await.expect("it starts");
     read_until(&mut process.stdout, "up").await;
     process.control.signal(Signal::Terminate).await.expect("a signal");
     assert_eq!(process.control.wait().await.expect("an end"), ExitStatus::Signaled(15));
@@ -54,9 +55,9 @@ async fn signals_reach_the_whole_group() {
 
 #[tokio::test]
 async fn dropping_kills_children_of_children() {
-    let place = Place::new();
+    let place = place();
     let script = "sh -c 'trap \"\" TERM HUP INT; sleep 1000 & echo up; wait' & wait";
-    let mut process = place.local.spawn(sh(script)).await.expect("it starts");
+    let mut process = place.workspace.spawn(sh(script)).await.expect("it starts");
     read_until(&mut process.stdout, "up").await;
     assert!(place.processes().len() >= 3);
     drop(process);
@@ -65,8 +66,8 @@ async fn dropping_kills_children_of_children() {
 
 #[tokio::test]
 async fn dropping_kills_what_an_ended_process_left_behind() {
-    let place = Place::new();
-    let mut process = place.local.spawn(sh("sleep 1000 >/dev/null 2>&1 & exit 0")).await.expect("it starts");
+    let place = place();
+    let mut process = place.workspace.spawn(sh("sleep 1000 >/dev/null 2>&1 & exit 0")).await.expect("it starts");
     assert!(process.control.wait().await.expect("an end").success());
     until("one is left", || place.processes().len() == 1).await;
     drop(process);
@@ -75,9 +76,9 @@ async fn dropping_kills_what_an_ended_process_left_behind() {
 
 #[tokio::test]
 async fn no_dead_process_stays_in_the_list() {
-    let place = Place::new();
+    let place = place();
     for ended in [true, false] {
-        let mut process = place.local.spawn(sh("echo $$; exec sleep 1000")).await.expect("it starts");
+        let mut process = place.workspace.spawn(sh("echo $$; exec sleep 1000")).await.expect("it starts");
         let number = read_until(&mut process.stdout, "\n").await;
         if ended {
             process.control.signal(Signal::Kill).await.expect("a signal");
@@ -91,13 +92,13 @@ async fn no_dead_process_stays_in_the_list() {
 #[tokio::test]
 async fn much_output_on_both_pipes_arrives_whole() {
     let run =
-        Place::new().sh("head -c 3000000 /dev/zero | tr '\\0' a; head -c 3000000 /dev/zero | tr '\\0' b >&2").await;
+        place().sh("head -c 3000000 /dev/zero | tr '\\0' a; head -c 3000000 /dev/zero | tr '\\0' b >&2").await;
     assert_eq!((run.stdout.len(), run.stderr.len()), (3_000_000, 3_000_000));
 }
 
 #[tokio::test]
 async fn commands_start_in_their_folder() {
-    let place = Place::new();
+    let place = place();
     std::fs::create_dir(place.path("sub")).expect("a folder");
     assert_eq!(Path::new(place.sh("pwd").await.stdout.trim()), place.path(""));
     assert_eq!(Path::new(place.run(sh("pwd").cwd("sub")).await.stdout.trim()), place.path("sub"));
@@ -106,14 +107,14 @@ async fn commands_start_in_their_folder() {
 
 #[tokio::test]
 async fn what_does_not_start_says_why() {
-    let place = Place::new();
+    let place = place();
     let write = |name: &str, content: &str, mode| {
         std::fs::write(place.path(name), content).expect("a file");
         std::fs::set_permissions(place.path(name), std::fs::Permissions::from_mode(mode)).expect("its mode");
     };
     write("plain", "", 0o644);
     write("script", "#!/nowhere/interpreter\n", 0o755);
-    let why = async |command: Command| place.local.spawn(command).await.expect_err("it does not start");
+    let why = async |command: Command| place.workspace.spawn(command).await.expect_err("it does not start");
 
     let error = why(Command::new("longshore-has-no-such-program")).await;
     assert!(
@@ -140,7 +141,7 @@ async fn what_does_not_start_says_why() {
 
 #[tokio::test]
 async fn a_program_of_the_folder_is_found_by_its_path_there() {
-    let place = Place::new();
+    let place = place();
     std::fs::create_dir(place.path("sub")).expect("a folder");
     let tool = place.path("sub/tool");
     std::fs::write(&tool, "#!/bin/sh\necho \"$0\"\n").expect("a file");

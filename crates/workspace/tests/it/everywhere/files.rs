@@ -8,13 +8,14 @@ use std::{
     path::Path,
 };
 
-use longshore_workspace::{Error, FileKind, Parents, Workspace as _};
+use longshore_workspace::{Error, FileKind, Parents};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::support::{Place, content};
+use super::place;
+use crate::support::{Place, content, until};
 
 async fn write(place: &Place, path: impl AsRef<Path>, bytes: &[u8], parents: Parents) -> Result<(), Error> {
-    let mut writer = place.local.write(path.as_ref(), parents).await?;
+    let mut writer = place.workspace.write(path.as_ref(), parents).await?;
     writer.write(bytes).await?;
     writer.finish().await
 }
@@ -29,9 +30,9 @@ fn names(place: &Place) -> Vec<String> {
 
 #[tokio::test]
 async fn a_file_appears_whole_or_not_at_all() {
-    let place = Place::new();
+    let place = place();
     fs::write(place.path("a"), "old").expect("a file");
-    let mut writer = place.local.write("a".as_ref(), Parents::Required).await.expect("a writer");
+    let mut writer = place.workspace.write("a".as_ref(), Parents::Required).await.expect("a writer");
     writer.write(&vec![b'n'; 1_000_000]).await.expect("a write");
     assert_eq!(fs::read(place.path("a")).expect("the file"), b"old");
     writer.finish().await.expect("the end");
@@ -41,19 +42,19 @@ async fn a_file_appears_whole_or_not_at_all() {
 
 #[tokio::test]
 async fn a_write_that_is_given_up_leaves_nothing() {
-    let place = Place::new();
+    let place = place();
     fs::write(place.path("a"), "old").expect("a file");
     for name in ["a", "b"] {
-        let mut writer = place.local.write(name.as_ref(), Parents::Required).await.expect("a writer");
+        let mut writer = place.workspace.write(name.as_ref(), Parents::Required).await.expect("a writer");
         writer.write(&vec![b'n'; 1_000_000]).await.expect("a write");
     }
-    assert_eq!(names(&place), ["a"]);
+    until("nothing is left of it", || names(&place) == ["a"]).await;
     assert_eq!(fs::read(place.path("a")).expect("the file"), b"old");
 }
 
 #[tokio::test]
 async fn a_file_keeps_its_mode_and_a_new_one_gets_the_usual() {
-    let place = Place::new();
+    let place = place();
     let mode = |name: &str| fs::metadata(place.path(name)).expect("the file").permissions().mode() & 0o7777;
     fs::write(place.path("tool"), "old").expect("a file");
     fs::set_permissions(place.path("tool"), Permissions::from_mode(0o751)).expect("its mode");
@@ -66,7 +67,7 @@ async fn a_file_keeps_its_mode_and_a_new_one_gets_the_usual() {
 
 #[tokio::test]
 async fn a_link_stays_a_link() {
-    let place = Place::new();
+    let place = place();
     fs::create_dir(place.path("d")).expect("a folder");
     fs::write(place.path("d/real"), "old").expect("a file");
     symlink("d/real", place.path("one")).expect("a link");
@@ -86,7 +87,7 @@ async fn a_link_stays_a_link() {
 
 #[tokio::test]
 async fn parents_are_made_only_if_asked() {
-    let place = Place::new();
+    let place = place();
     let error = write(&place, "a/b/c", b"x", Parents::Required).await.expect_err("no folder");
     assert!(matches!(error, Error::NotFound { .. }), "{error}");
     write(&place, "a/b/c", b"x", Parents::Created).await.expect("a write");
@@ -102,48 +103,48 @@ async fn parents_are_made_only_if_asked() {
 
 #[tokio::test]
 async fn only_regular_files_are_read_or_replaced() {
-    let place = Place::new();
+    let place = place();
     place.must("mkfifo pipe").await;
     for path in ["pipe", "/dev/null"] {
-        let error = content(&place.local, path, 0).await.expect_err("no file");
+        let error = content(&*place.workspace, path, 0).await.expect_err("no file");
         assert!(matches!(error, Error::NotAFile { .. }), "{error}");
         let error = write(&place, path, b"x", Parents::Required).await.expect_err("no file");
         assert!(matches!(error, Error::NotAFile { .. }), "{error}");
     }
-    let error = content(&place.local, "", 0).await.expect_err("no file");
+    let error = content(&*place.workspace, "", 0).await.expect_err("no file");
     assert!(matches!(error, Error::IsADirectory { .. }), "{error}");
-    let error = content(&place.local, "none", 0).await.expect_err("no file");
+    let error = content(&*place.workspace, "none", 0).await.expect_err("no file");
     assert!(matches!(&error, Error::NotFound { path } if *path == place.path("none")), "{error}");
 }
 
 #[tokio::test]
 async fn names_are_bytes() {
-    let place = Place::new();
+    let place = place();
     let name = Path::new(OsStr::from_bytes(b"\xff \n\xfe"));
     write(&place, name, b"content", Parents::Required).await.expect("a write");
-    assert_eq!(content(&place.local, name, 3).await.expect("the file"), b"tent");
-    let listed = place.local.list("".as_ref()).await.expect("the folder");
+    assert_eq!(content(&*place.workspace, name, 3).await.expect("the file"), b"tent");
+    let listed = place.workspace.list("".as_ref()).await.expect("the folder");
     assert_eq!(listed.len(), 1);
     assert_eq!((&*listed[0].name, listed[0].kind), (name.as_os_str(), FileKind::File));
-    assert_eq!(place.local.canonicalize(name).await.expect("its path"), place.path(name));
-    place.local.rename(name, "plain".as_ref()).await.expect("another name");
-    place.local.remove("plain".as_ref()).await.expect("its end");
+    assert_eq!(place.workspace.canonicalize(name).await.expect("its path"), place.path(name));
+    place.workspace.rename(name, "plain".as_ref()).await.expect("another name");
+    place.workspace.remove("plain".as_ref()).await.expect("its end");
     assert!(names(&place).is_empty());
 }
 
 #[tokio::test]
 async fn a_large_file_goes_there_and_back() {
     const PART: usize = 1 << 20;
-    let place = Place::new();
+    let place = place();
     let part = |index: u8| {
         (0..251).cycle().take(PART).map(|byte: u8| byte.wrapping_add(index.wrapping_mul(31))).collect::<Vec<_>>()
     };
-    let mut writer = place.local.write("large".as_ref(), Parents::Required).await.expect("a writer");
+    let mut writer = place.workspace.write("large".as_ref(), Parents::Required).await.expect("a writer");
     for index in 0..64 {
         writer.write(&part(index)).await.expect("a write");
     }
     writer.finish().await.expect("the end");
-    let (metadata, mut reader) = place.local.read("large".as_ref(), 5).await.expect("the file");
+    let (metadata, mut reader) = place.workspace.read("large".as_ref(), 5).await.expect("the file");
     assert_eq!(metadata.len, 64 * PART as u64);
     let mut bytes = vec![0; PART - 5];
     reader.read_exact(&mut bytes).await.expect("a part");
@@ -158,26 +159,26 @@ async fn a_large_file_goes_there_and_back() {
 
 #[tokio::test]
 async fn reading_starts_where_it_is_told() {
-    let place = Place::new();
+    let place = place();
     fs::write(place.path("a"), "0123456789").expect("a file");
     for (offset, expected) in [(0, "0123456789"), (4, "456789"), (10, ""), (1000, "")] {
-        assert_eq!(content(&place.local, "a", offset).await.expect("the file"), expected.as_bytes());
+        assert_eq!(content(&*place.workspace, "a", offset).await.expect("the file"), expected.as_bytes());
     }
     // A file that does not know its length.
-    assert!(!content(&place.local, "/proc/self/status", 0).await.expect("the file").is_empty());
+    assert!(!content(&*place.workspace, "/proc/self/status", 0).await.expect("the file").is_empty());
 }
 
 #[tokio::test]
 async fn folders_are_made_listed_and_removed() {
-    let place = Place::new();
-    place.local.create_dir("a/b".as_ref()).await.expect("a folder");
-    place.local.create_dir("a/b".as_ref()).await.expect("it is there");
+    let place = place();
+    place.workspace.create_dir("a/b".as_ref()).await.expect("a folder");
+    place.workspace.create_dir("a/b".as_ref()).await.expect("it is there");
     fs::write(place.path("a/file"), "x").expect("a file");
     fs::write(place.path("kept"), "x").expect("a file");
     symlink("../kept", place.path("a/link")).expect("a link");
     place.must("mkfifo a/pipe").await;
     let mut listed: Vec<_> = place
-        .local
+        .workspace
         .list("a".as_ref())
         .await
         .expect("the folder")
@@ -188,39 +189,39 @@ async fn folders_are_made_listed_and_removed() {
     let expected =
         [("b", FileKind::Directory), ("file", FileKind::File), ("link", FileKind::Symlink), ("pipe", FileKind::Other)];
     assert_eq!(listed, expected.map(|(name, kind)| (name.into(), kind)));
-    assert_eq!(place.local.metadata("a/link".as_ref()).await.expect("its target").kind, FileKind::File);
+    assert_eq!(place.workspace.metadata("a/link".as_ref()).await.expect("its target").kind, FileKind::File);
 
     for path in ["kept", "kept/below"] {
-        let error = place.local.create_dir(path.as_ref()).await.expect_err("a file is in the way");
+        let error = place.workspace.create_dir(path.as_ref()).await.expect_err("a file is in the way");
         assert!(matches!(error, Error::NotADirectory { .. }), "{error}");
-        let error = place.local.list(path.as_ref()).await.expect_err("no folder");
+        let error = place.workspace.list(path.as_ref()).await.expect_err("no folder");
         assert!(matches!(error, Error::NotADirectory { .. }), "{error}");
     }
-    place.local.remove("a".as_ref()).await.expect("its end");
+    place.workspace.remove("a".as_ref()).await.expect("its end");
     assert_eq!(names(&place), ["kept"]);
-    let error = place.local.remove("a".as_ref()).await.expect_err("it is gone");
+    let error = place.workspace.remove("a".as_ref()).await.expect_err("it is gone");
     assert!(matches!(error, Error::NotFound { .. }), "{error}");
 }
 
 #[tokio::test]
 async fn renaming_replaces_and_names_what_is_missing() {
-    let place = Place::new();
+    let place = place();
     fs::write(place.path("a"), "new").expect("a file");
     fs::write(place.path("b"), "old").expect("a file");
-    place.local.rename("a".as_ref(), "b".as_ref()).await.expect("another name");
+    place.workspace.rename("a".as_ref(), "b".as_ref()).await.expect("another name");
     assert_eq!(fs::read(place.path("b")).expect("the file"), b"new");
-    let error = place.local.rename("a".as_ref(), "c".as_ref()).await.expect_err("it is gone");
+    let error = place.workspace.rename("a".as_ref(), "c".as_ref()).await.expect_err("it is gone");
     assert!(matches!(&error, Error::NotFound { path } if *path == place.path("a")), "{error}");
-    let error = place.local.rename("b".as_ref(), "none/c".as_ref()).await.expect_err("no folder");
+    let error = place.workspace.rename("b".as_ref(), "none/c".as_ref()).await.expect_err("no folder");
     assert!(matches!(&error, Error::NotFound { path } if *path == place.path("none")), "{error}");
 }
 
 #[tokio::test]
 async fn a_port_is_reached() {
-    let place = Place::new();
+    let place = place();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("its address").port();
-    let (dialled, accepted) = tokio::join!(place.local.dial(port), listener.accept());
+    let (dialled, accepted) = tokio::join!(place.workspace.dial(port), listener.accept());
     let (mut reader, mut writer) = dialled.expect("a connection");
     let (mut peer, _) = accepted.expect("a connection");
     writer.write_all(b"ping").await.expect("a write");
@@ -230,6 +231,6 @@ async fn a_port_is_reached() {
     reader.read_exact(&mut bytes).await.expect("a read");
     assert_eq!(&bytes, b"pong");
     drop(listener);
-    let error = place.local.dial(port).await.err().expect("nobody listens");
+    let error = place.workspace.dial(port).await.err().expect("nobody listens");
     assert!(error.to_string().contains(&port.to_string()), "{error}");
 }

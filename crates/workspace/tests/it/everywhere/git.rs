@@ -9,7 +9,9 @@ use std::{
 
 use longshore_protocol::git::{GitDiff, GitStatus};
 use longshore_workspace::git::{self, Error};
+use tempfile::TempDir;
 
+use super::{place, place_with};
 use crate::support::{DEADLINE, Place};
 
 /// Makes a repository, or a commit in one, without the machine's configuration.
@@ -28,7 +30,7 @@ async fn output(place: &Place, script: &str) -> String {
 }
 
 async fn changes(place: &Place, folder: &str, reference: Option<&str>) -> Vec<String> {
-    let changes = git::changes(&place.local, folder.as_ref(), reference).await.expect("an answer");
+    let changes = git::changes(&*place.workspace, folder.as_ref(), reference).await.expect("an answer");
     changes.into_iter().map(|change| format!("{} {}", letter(change.status), change.path)).collect()
 }
 
@@ -42,7 +44,7 @@ fn letter(status: GitStatus) -> char {
 }
 
 async fn diff(place: &Place, file: &str, reference: Option<&str>) -> Result<(String, String), Error> {
-    git::diff(&place.local, file.as_ref(), reference).await.map(sides)
+    git::diff(&*place.workspace, file.as_ref(), reference).await.map(sides)
 }
 
 /// The text before and after.
@@ -56,7 +58,7 @@ fn texts(before: &str, after: &str) -> (String, String) {
 
 #[tokio::test]
 async fn every_kind_of_change_is_told_whatever_the_name() {
-    let place = Place::new();
+    let place = place();
     script(
         &place,
         "git init -q -b main; echo 1 >'a b.txt'; echo 1 >ü.txt; echo 1 >\"$(printf 'new\\nline')\"; echo 1 >same; \
@@ -96,25 +98,25 @@ async fn every_kind_of_change_is_told_whatever_the_name() {
     assert_eq!(diff(&place, "old", Some("HEAD")).await.expect("texts"), texts("a\nb\nc\nd", ""));
     assert_eq!(diff(&place, "x/y/z", None).await.expect("texts"), texts("", "1"));
     assert_eq!(diff(&place, "same", None).await.expect("texts"), texts("1", "1"));
-    let foreign = git::diff(&place.local, Path::new(foreign), None).await.expect("texts");
+    let foreign = git::diff(&*place.workspace, Path::new(foreign), None).await.expect("texts");
     assert_eq!(sides(foreign), texts("", "x"));
 }
 
 #[tokio::test]
 async fn before_the_first_commit_everything_is_new() {
-    let place = Place::new();
+    let place = place();
     script(&place, "git init -q -b main; echo 1 >staged; git add staged; echo 1 >'un tracked'").await;
     for reference in [None, Some("HEAD")] {
         assert_eq!(changes(&place, "", reference).await, ["A staged", "A un tracked"]);
         assert_eq!(diff(&place, "staged", reference).await.expect("texts"), texts("", "1"));
     }
-    let page = git::commits(&place.local, "".as_ref(), 10).await.expect("a page");
+    let page = git::commits(&*place.workspace, "".as_ref(), 10).await.expect("a page");
     assert!(page.commits.is_empty() && !page.has_more);
 }
 
 #[tokio::test]
 async fn repositories_with_long_names_of_objects_work() {
-    let place = Place::new();
+    let place = place();
     script(&place, "git init -q -b main --object-format=sha256; echo 1 >a; git add a").await;
     assert_eq!(changes(&place, "", None).await, ["A a"]);
     script(&place, "git commit -qm first; echo 2 >a").await;
@@ -124,34 +126,34 @@ async fn repositories_with_long_names_of_objects_work() {
 
 #[tokio::test]
 async fn no_repository_has_no_changes() {
-    let place = Place::new();
+    let place = place();
     fs::write(place.path("file"), "1\n").expect("a file");
     for folder in ["", "missing", "file", "file/below"] {
         assert!(changes(&place, folder, None).await.is_empty(), "{folder}");
         assert!(changes(&place, folder, Some("HEAD")).await.is_empty(), "{folder}");
-        let page = git::commits(&place.local, folder.as_ref(), 10).await.expect("a page");
+        let page = git::commits(&*place.workspace, folder.as_ref(), 10).await.expect("a page");
         assert!(page.commits.is_empty() && !page.has_more);
-        assert!(git::commit_changes(&place.local, folder.as_ref(), "abcd").await.expect("an answer").is_empty());
+        assert!(git::commit_changes(&*place.workspace, folder.as_ref(), "abcd").await.expect("an answer").is_empty());
     }
     let nothing = GitDiff { modified: None, original: None };
-    assert_eq!(git::diff(&place.local, "file".as_ref(), None).await.expect("an answer"), nothing);
-    assert_eq!(git::commit_diff(&place.local, "file".as_ref(), "abcd").await.expect("an answer"), nothing);
+    assert_eq!(git::diff(&*place.workspace, "file".as_ref(), None).await.expect("an answer"), nothing);
+    assert_eq!(git::commit_diff(&*place.workspace, "file".as_ref(), "abcd").await.expect("an answer"), nothing);
     assert!(matches!(diff(&place, "missing", None).await, Err(Error::Missing { .. })));
 }
 
 #[tokio::test]
 async fn a_reference_that_is_none_is_an_error() {
-    let place = Place::new();
+    let place = place();
     script(&place, "git init -q -b main; echo 1 >a; git add a; git commit -qm first").await;
     for reference in ["nosuchref", "", "--output=/tmp/x", "-h", "HEAD:a", "a\0b", "it's"] {
-        let error = git::changes(&place.local, "".as_ref(), Some(reference)).await.expect_err(reference);
+        let error = git::changes(&*place.workspace, "".as_ref(), Some(reference)).await.expect_err(reference);
         assert!(error.to_string().starts_with("Git command failed: git rev-parse --verify "), "{error}");
         let error = diff(&place, "a", Some(reference)).await.expect_err(reference);
         assert!(matches!(error, Error::Failed { .. }), "{error}");
-        let error = git::commit_changes(&place.local, "".as_ref(), reference).await.expect_err(reference);
+        let error = git::commit_changes(&*place.workspace, "".as_ref(), reference).await.expect_err(reference);
         assert!(matches!(error, Error::Failed { .. }), "{error}");
     }
-    let error = git::changes(&place.local, "".as_ref(), Some("nosuchref")).await.expect_err("no reference");
+    let error = git::changes(&*place.workspace, "".as_ref(), Some("nosuchref")).await.expect_err("no reference");
     assert!(
         error.to_string().starts_with("Git command failed: git rev-parse --verify 'nosuchref^{commit}'"),
         "{error}"
@@ -160,7 +162,7 @@ async fn a_reference_that_is_none_is_an_error() {
 
 #[tokio::test]
 async fn repositories_in_folders_are_told_once_and_by_their_path() {
-    let place = Place::new();
+    let place = place();
     let repository = "git init -q -b main; echo 1 >kept; git add .; git commit -qm first; echo 2 >kept; echo 1 >'n w'";
     script(&place, &format!("mkdir 'one two' other empty; (cd 'one two'; {repository}); (cd other; {repository})"))
         .await;
@@ -182,7 +184,7 @@ async fn repositories_in_folders_are_told_once_and_by_their_path() {
     assert_eq!(found, expected);
     // A reference that only some have leaves the others out.
     script(&place, "cd other; git branch only-here").await;
-    let error = git::changes(&place.local, "".as_ref(), Some("only-here")).await.expect_err("not at the top");
+    let error = git::changes(&*place.workspace, "".as_ref(), Some("only-here")).await.expect_err("not at the top");
     assert!(matches!(error, Error::Failed { .. }), "{error}");
     // A link to a repository elsewhere is not followed.
     script(&place, "mkdir apart; ln -s '../one two' apart/link").await;
@@ -191,7 +193,7 @@ async fn repositories_in_folders_are_told_once_and_by_their_path() {
 
 #[tokio::test]
 async fn the_base_is_what_shows_the_work() {
-    let place = Place::new();
+    let place = place();
     let base = async |folder: &str| changes(&place, folder, None).await;
     script(
         &place,
@@ -226,7 +228,7 @@ async fn the_base_is_what_shows_the_work() {
 
 #[tokio::test]
 async fn without_an_origin_the_local_default_branch_is_the_base() {
-    let place = Place::new();
+    let place = place();
     script(&place, "git init -q -b main; echo 1 >a; git add .; git commit -qm first; echo 2 >a").await;
     assert_eq!(changes(&place, "", None).await, ["U a"]);
     script(&place, "git checkout -q -b work; git commit -qam work; echo 1 >b").await;
@@ -240,7 +242,7 @@ async fn without_an_origin_the_local_default_branch_is_the_base() {
 
 #[tokio::test]
 async fn texts_have_a_limit_and_files_must_be_somewhere() {
-    let place = Place::new();
+    let place = place();
     script(
         &place,
         "git init -q -b main; head -c 1048576 /dev/zero | tr '\\0' x >most; head -c 1048577 /dev/zero | tr '\\0' x >more; \
@@ -266,30 +268,30 @@ async fn texts_have_a_limit_and_files_must_be_somewhere() {
 
 #[tokio::test]
 async fn history_is_told_in_pages() {
-    let place = Place::new();
+    let place = place();
     script(
         &place,
         "git init -q -b main; for i in 1 2 3; do echo $i >f; git add f; git commit -qm \"subject $i\n\nbody\"; done",
     )
     .await;
-    let page = git::commits(&place.local, "".as_ref(), 2).await.expect("a page");
+    let page = git::commits(&*place.workspace, "".as_ref(), 2).await.expect("a page");
     let subjects: Vec<_> = page.commits.iter().map(|commit| &*commit.subject).collect();
     assert_eq!((subjects, page.has_more), (vec!["subject 3", "subject 2"], true));
     let commit = &page.commits[0];
     assert_eq!((&*commit.author, &*commit.timestamp), ("Ann Other", "2026-01-02T03:04:05+02:00"));
     assert!(commit.sha.len() == 40 && commit.sha.starts_with(&commit.short_sha));
-    let page = git::commits(&place.local, "".as_ref(), 3).await.expect("a page");
+    let page = git::commits(&*place.workspace, "".as_ref(), 3).await.expect("a page");
     assert_eq!((page.commits.len(), page.has_more), (3, false));
 }
 
 async fn changes_of(place: &Place, commit: &str) -> Vec<String> {
-    let changes = git::commit_changes(&place.local, "".as_ref(), commit).await.expect("an answer");
+    let changes = git::commit_changes(&*place.workspace, "".as_ref(), commit).await.expect("an answer");
     changes.into_iter().map(|change| format!("{} {}", letter(change.status), change.path)).collect()
 }
 
 #[tokio::test]
 async fn a_commit_is_compared_with_its_first_parent() {
-    let place = Place::new();
+    let place = place();
     script(&place, "git init -q -b main; echo 1 >'a b'; mkdir d; echo 1 >d/e; git add .; git commit -qm first").await;
     let first = output(&place, "git rev-parse HEAD").await;
     script(&place, "git rm -q 'a b'; echo 2 >d/e; git commit -qam second").await;
@@ -298,18 +300,18 @@ async fn a_commit_is_compared_with_its_first_parent() {
     assert_eq!(changes_of(&place, &first[..7]).await, ["A a b", "A d/e"]);
 
     let commit_diff = async |file: &str, commit: &str| {
-        git::commit_diff(&place.local, file.as_ref(), commit).await.map(sides).expect("texts")
+        git::commit_diff(&*place.workspace, file.as_ref(), commit).await.map(sides).expect("texts")
     };
     assert_eq!(commit_diff("a b", &first).await, texts("", "1"));
     assert_eq!(commit_diff("a b", "HEAD").await, texts("1", ""));
     assert_eq!(commit_diff("d/e", "HEAD").await, texts("1", "2"));
-    let error = git::commit_changes(&place.local, "".as_ref(), "deadbeef").await.expect_err("no commit");
+    let error = git::commit_changes(&*place.workspace, "".as_ref(), "deadbeef").await.expect_err("no commit");
     assert!(error.to_string().starts_with("Git command failed: "), "{error}");
 }
 
 #[tokio::test]
 async fn a_conflict_is_one_change() {
-    let place = Place::new();
+    let place = place();
     script(
         &place,
         "git init -q -b main; echo 1 >a; git add a; git commit -qm first; git checkout -qb other; echo 2 >a; \
@@ -321,7 +323,7 @@ async fn a_conflict_is_one_change() {
 
 #[tokio::test]
 async fn a_repositorys_configuration_runs_nothing() {
-    let place = Place::new();
+    let place = place();
     script(
         &place,
         "git init -q -b main; echo 1 >a; echo '* diff=evil' >.gitattributes; git add .; git commit -qm first; echo 2 >a; \
@@ -336,13 +338,13 @@ async fn a_repositorys_configuration_runs_nothing() {
     assert_eq!(changes(&place, "", None).await, ["U a", "A evil", "A hooks/post-index-change"]);
     assert_eq!(diff(&place, "a", None).await.expect("texts"), texts("1", "2"));
     assert_eq!(changes_of(&place, "HEAD").await, ["A .gitattributes", "A a"]);
-    assert_eq!(git::commits(&place.local, "".as_ref(), 5).await.expect("a page").commits.len(), 1);
+    assert_eq!(git::commits(&*place.workspace, "".as_ref(), 5).await.expect("a page").commits.len(), 1);
     assert!(!place.path("ran").exists());
 }
 
 #[tokio::test]
 async fn a_repository_of_somebody_else_is_read() {
-    let place = Place::new();
+    let place = place();
     script(&place, "git init -q -b main; mkdir sub; echo 1 >sub/a; git add .").await;
     if !place.sh("chown -R 12345:12345 .").await.status.success() {
         // Only root can make one.
@@ -356,51 +358,39 @@ async fn a_repository_of_somebody_else_is_read() {
 
 #[tokio::test]
 async fn a_folder_becomes_a_repository_once() {
-    let place = Place::new();
+    let place = place();
     fs::create_dir(place.path("sub")).expect("a folder");
-    assert!(git::init_if_needed(&place.local, "".as_ref()).await.expect("an answer"));
+    assert!(git::init_if_needed(&*place.workspace, "".as_ref()).await.expect("an answer"));
     assert!(place.path(".git").is_dir());
     for folder in ["", "sub"] {
-        assert!(!git::init_if_needed(&place.local, folder.as_ref()).await.expect("an answer"));
+        assert!(!git::init_if_needed(&*place.workspace, folder.as_ref()).await.expect("an answer"));
     }
     assert!(!place.path("sub/.git").exists());
-    let error = git::init_if_needed(&place.local, "missing".as_ref()).await.expect_err("no folder");
+    let error = git::init_if_needed(&*place.workspace, "missing".as_ref()).await.expect_err("no folder");
     assert!(matches!(error, Error::Workspace(_)), "{error}");
 }
 
-/// A workspace whose git is a script.
-fn with_git(script: &str) -> Place {
-    Place::with(|options| {
-        let tools = options.working_dir.join("tools");
-        let git = tools.join("git");
-        fs::create_dir(&tools).expect("a folder");
-        fs::write(&git, format!("#!/bin/sh\nPATH=/usr/bin:/bin\n{script}\n")).expect("a script");
-        fs::set_permissions(&git, fs::Permissions::from_mode(0o755)).expect("its mode");
-        options.env.push(("PATH".into(), tools.into()));
-    })
+/// A workspace whose git is a script, and the folder that holds the script.
+pub(super) fn with_git(script: &str) -> (TempDir, Place) {
+    let tools = tempfile::tempdir().expect("a folder");
+    let git = tools.path().join("git");
+    fs::write(&git, format!("#!/bin/sh\nPATH=/usr/bin:/bin\n{script}\n")).expect("a script");
+    fs::set_permissions(&git, fs::Permissions::from_mode(0o755)).expect("its mode");
+    let place = place_with("PATH", tools.path().to_str().expect("text"));
+    (tools, place)
 }
 
 #[tokio::test]
 async fn a_workspace_without_git_says_so() {
-    let place = Place::with(|options| options.env.push(("PATH".into(), "/nowhere".into())));
-    let error = git::commits(&place.local, "".as_ref(), 5).await.expect_err("no git");
+    let place = place_with("PATH", "/nowhere");
+    let error = git::commits(&*place.workspace, "".as_ref(), 5).await.expect_err("no git");
     assert!(matches!(error, Error::NotInstalled), "{error}");
 }
 
 #[tokio::test]
-async fn git_that_does_not_end_is_ended() {
-    let place = with_git("exec sleep 1000");
-    // The clock jumps to the end of the time limit, since nothing else is to be done.
-    tokio::time::pause();
-    let error = git::commits(&place.local, "".as_ref(), 5).await.expect_err("it takes too long");
-    tokio::time::resume();
-    assert!(matches!(&error, Error::TimedOut { limit, .. } if limit.as_secs() == 30), "{error}");
-}
-
-#[tokio::test]
 async fn git_that_answers_without_end_is_ended() {
-    let place = with_git("exec yes");
-    let answer = git::commits(&place.local, "".as_ref(), 5);
+    let (_tools, place) = with_git("exec yes");
+    let answer = git::commits(&*place.workspace, "".as_ref(), 5);
     let error = tokio::time::timeout(DEADLINE, answer).await.expect("in time").expect_err("it is too much");
     assert!(matches!(error, Error::TooMuchOutput { .. }), "{error}");
 }

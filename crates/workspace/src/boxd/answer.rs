@@ -1,0 +1,162 @@
+//! What each call does.
+
+use std::{collections::HashSet, sync::Arc};
+
+use futures::{StreamExt as _, stream};
+use hyper::{Request, body};
+use serde::Serialize;
+use tokio::io::AsyncWriteExt as _;
+use tokio_util::io::ReaderStream;
+
+use super::{connection::Connection, process::Circumstances};
+use crate::{
+    FileWriter, Reader, Workspace as _, Writer,
+    wire::{Call, Content, Ending, Failure, Found, Incoming, Listed, MAX_CALL, MAX_INPUT, Message, Os, Output, Piece},
+};
+
+/// How much of a file or a connection is sent at once.
+const CHUNK: usize = 256 << 10;
+
+/// Does what a request asks for. An error is an answer as well.
+pub(super) async fn answer(connection: &Arc<Connection>, request: Request<body::Incoming>) -> Message {
+    let (call, content) = match Incoming::read(request.into_body(), MAX_CALL).await {
+        Ok(read) => read,
+        Err(cause) => return failed(Failure::io("understand a call", &cause)),
+    };
+    carry_out(connection, call, content).await.unwrap_or_else(failed)
+}
+
+fn failed(failure: Failure) -> Message {
+    Message::short(&Err::<(), _>(failure))
+}
+
+fn done(answer: impl Serialize) -> Message {
+    Message::short(&Ok::<_, Failure>(answer))
+}
+
+fn followed(answer: impl Serialize, content: Content) -> Message {
+    Message::long(&Ok::<_, Failure>(answer), content)
+}
+
+async fn carry_out(connection: &Arc<Connection>, call: Call, mut content: Incoming) -> Result<Message, Failure> {
+    let local = &connection.local;
+    let attachment = || connection.client.get().ok_or_else(|| Failure::refused("answer", "there was no hello"));
+    let process = |id| attachment()?.client.process(id);
+    Ok(match call {
+        Call::Hello { client, alive } => {
+            let alive: HashSet<_> = alive.into_iter().collect();
+            connection.client.get_or_init(|| connection.clients.attach(client, &alive, connection.end.clone()));
+            done(())
+        }
+        Call::Ping => done(()),
+        Call::Start { id, command, size } => {
+            let attachment = attachment()?;
+            let entry = attachment.place(id)?;
+            let circumstances =
+                Circumstances { presence: attachment.client.presence(), hold: connection.clients.hold() };
+            let running = match entry.start(local, command.into(), size, circumstances).await {
+                Ok(running) => running,
+                Err(failure) => {
+                    attachment.client.end(id);
+                    return Err(failure);
+                }
+            };
+            // Somebody may have ended it meanwhile.
+            attachment.client.process(id)?;
+            followed((), running.output(Output::Stdout)?.read(0)?)
+        }
+        Call::Output { id, output, offset } => followed((), process(id)?.running()?.output(output)?.read(offset)?),
+        Call::CloseOutput { id, output } => {
+            process(id)?.running()?.output(output)?.close();
+            done(())
+        }
+        Call::Input { id, offset, len, close } => {
+            if len > MAX_INPUT {
+                return Err(Failure::refused("write to a process", format!("{len} bytes are more than {MAX_INPUT}")));
+            }
+            let bytes = match content.exactly(len).await {
+                Ok(bytes) => bytes,
+                Err(Ending::Failed(failure)) => return Err(failure),
+                Err(Ending::Cut(cause)) => return Err(Failure::io("write to a process", &cause)),
+            };
+            let (input, over) = process(id)?.running()?.input();
+            tokio::select! {
+                given = input.give(offset, &bytes, close) => done(given?),
+                () = over.cancelled() => return Err(Failure::UnknownProcess),
+            }
+        }
+        Call::Signal { id, signal, foreground } => {
+            let signalled = process(id)?.running()?.signal(signal, foreground);
+            done(signalled.await?)
+        }
+        Call::Resize { id, size } => {
+            let resized = process(id)?.running()?.resize(size);
+            done(resized.await?)
+        }
+        Call::Wait { id } => {
+            let ended = process(id)?.running()?.ended();
+            done(ended.await?)
+        }
+        Call::End { id } => {
+            attachment()?.client.end(id);
+            done(())
+        }
+        Call::Read { path, offset } => {
+            let (metadata, reader) = local.read(path.path(), offset).await?;
+            followed(Found::from(metadata), bytes_of(reader, "read a file"))
+        }
+        Call::Write { path, parents } => {
+            let writer = local.write(path.path(), parents).await?;
+            followed((), write(writer, content))
+        }
+        Call::Metadata { path } => done(Found::from(local.metadata(path.path()).await?)),
+        Call::List { path } => {
+            let listed = local.list(path.path()).await?;
+            done(listed.into_iter().map(Listed::from).collect::<Vec<_>>())
+        }
+        Call::CreateDir { path } => done(local.create_dir(path.path()).await?),
+        Call::Remove { path } => done(local.remove(path.path()).await?),
+        Call::Rename { from, to } => done(local.rename(from.path(), to.path()).await?),
+        Call::Canonicalize { path } => done(Os::from(local.canonicalize(path.path()).await?)),
+        Call::Dial { port } => {
+            let (reader, writer) = local.dial(port).await?;
+            tokio::spawn(copy(content, writer));
+            followed((), bytes_of(reader, "read from a connection"))
+        }
+    })
+}
+
+/// The bytes of `reader`.
+fn bytes_of(reader: Reader, what: &'static str) -> Content {
+    let pieces = ReaderStream::with_capacity(reader, CHUNK);
+    Box::pin(pieces.map(move |piece| piece.map_err(|cause| Ending::Failed(Failure::io(what, &cause)))))
+}
+
+/// Writes `content` to a file. There is nothing to tell but the end: either the file is in its place, or it is not.
+fn write(writer: Box<dyn FileWriter>, content: Incoming) -> Content {
+    let write = async move |mut writer: Box<dyn FileWriter>, mut content: Incoming| -> Result<(), Ending> {
+        while let Some(bytes) = content.next().await? {
+            writer.write(&bytes).await.map_err(|error| Ending::Failed(error.into()))?;
+        }
+        writer.finish().await.map_err(|error| Ending::Failed(error.into()))
+    };
+    Box::pin(stream::once(write(writer, content)).filter_map(async |written| written.err().map(Piece::Err)))
+}
+
+/// Gives a connection what comes for it. One that is cut off closes in both directions with the exchange.
+async fn copy(mut content: Incoming, mut writer: Writer) {
+    loop {
+        match content.next().await {
+            Ok(Some(bytes)) => {
+                if writer.write_all(&bytes).await.is_err() {
+                    return;
+                }
+            }
+            Ok(None) => {
+                let _ = writer.shutdown().await;
+                return;
+            }
+            Err(_) => return,
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Connections from servers.
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    io,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use hyper::{Response, server::conn::http2, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::{UnixListener, UnixStream};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    answer::answer,
+    client::{Attachment, Clients},
+};
+use crate::{
+    Local,
+    wire::{CONNECTION_WINDOW, FRAME, STREAM_WINDOW},
+};
+
+/// How many connections there are at most; the oldest makes room for a new one, which is a server that comes back.
+const MAX_CONNECTIONS: usize = 4;
+
+/// How many streams a connection has at most. Three for each process and one for each file and port leave room for signals.
+const MAX_STREAMS: u32 = 4096;
+
+/// How much a stream takes from a process or a file before it was sent.
+const SEND_BUFFER: usize = 256 << 10;
+
+/// How long to wait if no connection can be taken, which means that there are no more descriptors.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What the exchanges of one connection share.
+pub(super) struct Connection {
+    pub(super) local: Local,
+    pub(super) clients: Arc<Clients>,
+    /// Who speaks, since it said so.
+    pub(super) client: OnceLock<Attachment>,
+    /// Ends the connection.
+    pub(super) end: CancellationToken,
+}
+
+/// Serves whoever connects, until the socket fails.
+pub(super) async fn accept(listener: UnixListener, local: Local, clients: Arc<Clients>) -> io::Result<()> {
+    let mut open: VecDeque<CancellationToken> = VecDeque::new();
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(_) => {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        open.retain(|end| !end.is_cancelled());
+        if open.len() == MAX_CONNECTIONS
+            && let Some(oldest) = open.pop_front()
+        {
+            oldest.cancel();
+        }
+        let end = CancellationToken::new();
+        open.push_back(end.clone());
+        let connection = Connection { local: local.clone(), clients: clients.clone(), client: OnceLock::new(), end };
+        tokio::spawn(serve(stream, Arc::new(connection)));
+    }
+}
+
+async fn serve(stream: UnixStream, connection: Arc<Connection>) {
+    let end = connection.end.clone();
+    let service = service_fn({
+        let connection = connection.clone();
+        move |request| {
+            let connection = connection.clone();
+            async move { Ok::<_, Infallible>(Response::new(answer(&connection, request).await)) }
+        }
+    });
+    let serving = http2::Builder::new(TokioExecutor::new())
+        .auto_date_header(false)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(FRAME)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_concurrent_streams(MAX_STREAMS)
+        // A server that gives up many things at once is no attack.
+        .max_pending_accept_reset_streams(MAX_STREAMS as usize)
+        .max_local_error_reset_streams(None)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        // However it ended, the server connects again or does not.
+        _ = serving => {}
+        () = end.cancelled() => {}
+    }
+    end.cancel();
+}
