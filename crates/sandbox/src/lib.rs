@@ -5,6 +5,7 @@
 
 mod backend;
 mod backends;
+pub mod egress;
 mod error;
 mod id;
 mod spec;
