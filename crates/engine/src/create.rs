@@ -55,7 +55,7 @@ impl Engine {
         if wish.conversation_id.is_some()
             && let Some(row) = self.shared.parts.store.conversation(owner, id).await?
         {
-            return self.made_before(owner, row, first_message, skills).await;
+            return Box::pin(self.made_before(owner, row, first_message, skills)).await;
         }
         let tags = wish.tags.clone();
         check_tags(&tags).map_err(|reason| Error::invalid("tags", reason))?;
@@ -79,7 +79,9 @@ impl Engine {
         let new = NewConversation { id, owner: owner.clone(), created_at, parent, definition, progress, tags, secrets };
         match self.shared.parts.store.create_conversation(new).await? {
             Created::New => {}
-            Created::Existing(row) => return self.made_before(owner, *row, first_message, skills).await,
+            Created::Existing(row) => {
+                return Box::pin(self.made_before(owner, *row, first_message, skills)).await;
+            }
             Created::Taken => return Err(Error::IdTaken(id)),
         }
         if let Some(parent) = parent {

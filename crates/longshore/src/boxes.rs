@@ -3,9 +3,7 @@
 use std::{collections::BTreeSet, fs, io::Write as _, path::Path, sync::Arc};
 
 use anyhow::{Context as _, Result, bail};
-use longshore_sandbox::{
-    Backend, Backends, Deployment, LocalBackend, Sandboxes, Settings,
-};
+use longshore_sandbox::{Backend, Backends, Deployment, LocalBackend, Sandboxes, Settings};
 use longshore_store::Store;
 use longshore_workspace::LocalOptions;
 use uuid::Uuid;
@@ -36,16 +34,11 @@ impl Maker<'_> {
         let backend = self.chosen(&settings, &deployment).await?;
         let name = backend.name();
         settings.defaults.backend = Some(name.to_owned());
-        if !backend.is_isolated() {
-            settings.working_dir.clone_from(&self.local.working_dir);
-            tracing::warn!(
-                "no isolation: agents and clients work on this machine as the server's user (--sandbox local)"
-            );
+        if backend.is_isolated() {
+            tracing::info!(backend = name, "work is done in boxes (--sandbox local: on this machine instead)");
         } else {
-            tracing::info!(
-                backend = name,
-                "agents and clients work in boxes (--sandbox local: on this machine instead)"
-            );
+            settings.working_dir.clone_from(&self.local.working_dir);
+            tracing::warn!("no isolation: agents and clients work on this machine as the server's user");
         }
         let mut backends = vec![backend];
         let stored = store.sandboxes().await.context("the stored boxes cannot be read")?;

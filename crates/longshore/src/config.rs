@@ -131,7 +131,8 @@ impl Config {
         // The message quotes the line that is wrong, which may hold a variable's value, so only the place and the reason are
         // told.
         toml::from_str(&text).map_err(|error| {
-            let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
+            let line =
+                error.span().map_or(1, |span| text.bytes().take(span.start).filter(|byte| *byte == b'\n').count() + 1);
             anyhow::anyhow!("the configuration file {}, line {line}: {}", path.display(), error.message())
         })
     }

@@ -10,7 +10,6 @@ mod guard;
 mod logging;
 mod model;
 mod parts;
-mod places;
 mod progress;
 mod render;
 mod run;

@@ -11,11 +11,12 @@ use anyhow::{Context as _, Result};
 use longshore_engine::{Clock, Engine, Options, Parts};
 use longshore_llm::{Models, ModelsOptions, Turn};
 use longshore_sandbox::Sandboxes;
+use longshore_server::SandboxPlaces;
 use longshore_store::{Keys, Sqlite, Store};
 use longshore_tools::Registry;
 use longshore_workspace::{Command, LocalOptions, guard::Guard};
 
-use crate::{boxes::Maker, config::Config, places::Places, settings::Environment};
+use crate::{boxes::Maker, config::Config, settings::Environment};
 
 /// How long a connection to an address that a user named may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -41,7 +42,7 @@ pub(crate) struct Plan {
 /// An engine, and the places of its conversations.
 pub(crate) struct Built {
     pub(crate) engine: Engine,
-    pub(crate) places: Places,
+    pub(crate) places: SandboxPlaces,
     /// The boxes behind the places. They must be recovered before anybody uses them.
     pub(crate) sandboxes: Sandboxes,
 }
@@ -67,7 +68,7 @@ pub(crate) async fn build(plan: Plan, environment: &Environment) -> Result<Built
     let local = LocalOptions { pass_env, guard: Some(guard()?), ..LocalOptions::new(&own_folder) };
     let maker = Maker { config: &config, environment, data_dir: &data_dir, local };
     let sandboxes = maker.sandboxes(Arc::clone(&store)).await?;
-    let places = Places::new(sandboxes.clone());
+    let places = SandboxPlaces::new(sandboxes.clone());
     let parts = Parts {
         store,
         models,

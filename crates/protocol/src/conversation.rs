@@ -1,7 +1,7 @@
 //! Conversations: how they are made, what they are, how they change (contract: server §3).
 
 use indexmap::IndexMap;
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeMap as _};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
@@ -57,15 +57,26 @@ impl ExecutionStatus {
 }
 
 /// Where an agent works.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(tag = "kind")]
+#[derive(Debug, Clone, PartialEq, Eq, ToSchema)]
+#[schema(as = LocalWorkspace)]
 pub struct LocalWorkspace {
     /// The folder.
     pub working_dir: String,
     /// What the conversation's own box is made from; without it the conversation works where all others of its user do. Not
-    /// in the official contract.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// in the official contract, so it is absent and not null where there is none.
     pub sandbox: Option<SandboxOptions>,
+}
+
+impl Serialize for LocalWorkspace {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_map(None)?;
+        fields.serialize_entry("kind", "LocalWorkspace")?;
+        fields.serialize_entry("working_dir", &self.working_dir)?;
+        if let Some(sandbox) = &self.sandbox {
+            fields.serialize_entry("sandbox", sandbox)?;
+        }
+        fields.end()
+    }
 }
 
 impl LocalWorkspace {

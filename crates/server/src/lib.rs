@@ -15,13 +15,14 @@
 //! * A handler below `/api` runs only for a [`Principal`], and only an [`Authenticator`] makes one. Nothing of a body is
 //!   read before that.
 //! * Nothing that a client sent in a secret-looking place comes back in an error.
-//! * The crate knows no SQL and no containers.
+//! * The crate knows no SQL, and of boxes only that they are there.
 
 #![expect(unused_qualifications, reason = "a macro of utoipa qualifies the types that it is given")]
 
 mod accept;
 mod activity;
 pub mod auth;
+mod boxed;
 mod error;
 mod extract;
 mod front;
@@ -39,7 +40,8 @@ mod state;
 
 pub use activity::Activity;
 pub use auth::{Authenticator, Principal, StaticKeys};
+pub use boxed::SandboxPlaces;
 pub use error::ApiError;
 pub use options::{Cors, CorsError, Options};
-pub use place::{Place, SharedWorkspace, Workspaces};
+pub use place::{Place, Workspaces};
 pub use server::Server;

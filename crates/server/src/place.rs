@@ -30,17 +30,6 @@ pub trait Workspaces: std::fmt::Debug + Send + Sync {
     }
 }
 
-/// One workspace for everybody.
-#[derive(Debug, Clone)]
-pub struct SharedWorkspace(pub Arc<dyn Workspace>);
-
-#[async_trait]
-impl Workspaces for SharedWorkspace {
-    async fn workspace(&self, _principal: &Principal) -> Result<Arc<dyn Workspace>, longshore_workspace::Error> {
-        Ok(Arc::clone(&self.0))
-    }
-}
-
 /// Where a request acts: a workspace, whose commands are meant, and how far paths may reach.
 #[derive(Debug, Clone)]
 pub struct Place {

@@ -1,22 +1,28 @@
 //! A box that runs, as its place has it.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
+use async_trait::async_trait;
 use longshore_protocol::sandbox::{SandboxEvent, SandboxEventBody};
 use longshore_store::SandboxChange;
-use longshore_workspace::{Remote, Workspace};
+use longshore_workspace::{Reader, Remote, RemoteOptions, Workspace, Writer};
 use tokio::sync::broadcast;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Shared, journal::now, plan::Plan};
-use crate::{Error, SandboxId, backend::Connector, egress};
+use crate::{
+    Error, SandboxId,
+    backend::Connector,
+    egress::{self, Acceptor, Ledger, Policy, Proxy, SystemResolver},
+};
 
 /// A box that runs or sleeps. Dropping it ends its way out and our connection to it, not the box.
 #[derive(Debug)]
 pub(crate) struct House {
     pub(crate) id: SandboxId,
     pub(crate) workspace: Arc<dyn Workspace>,
-    _egress: Option<DropGuard>,
+    /// Ends the box's way out when it is dropped.
+    egress: Option<DropGuard>,
 }
 
 impl House {
@@ -26,7 +32,7 @@ impl House {
             Some(workspace) => workspace?,
             None => Arc::new(remote(id, plan)),
         };
-        Ok(Self { id, workspace, _egress: None })
+        Ok(Self { id, workspace, egress: None })
     }
 
     /// Opens the box's way out, if its plan has one. What it may not reach is told to `watchers`.
@@ -39,17 +45,34 @@ impl House {
         let Some(policy) = &plan.policy else { return };
         let cancel = CancellationToken::new();
         let denials = Denials { id: self.id, shared: Arc::clone(shared), watchers: watchers.clone() };
-        let proxy = egress::Proxy::new(Arc::clone(policy), Arc::new(denials));
+        let policy = Policy::clone(policy);
+        let proxy =
+            Proxy::new(policy, Arc::new(SystemResolver::default()), Arc::new(denials), egress::Limits::default());
         // A connection of its own: what programs load does not stand in the way of what the agent does.
-        let source = remote(self.id, plan);
-        shared.tracker.spawn(egress::run(source, proxy, cancel.clone()));
-        self._egress = Some(cancel.drop_guard());
+        let gate = Gate(remote(self.id, plan));
+        let guard = cancel.clone().drop_guard();
+        shared.tracker.spawn(async move {
+            if let Err(error) = egress::run(&gate, &Arc::new(proxy), &cancel).await {
+                tracing::debug!(%error, "a box's way out ended with it");
+            }
+        });
+        self.egress = Some(guard);
     }
 }
 
 fn remote(id: SandboxId, plan: &Plan) -> Remote {
     let connector = Connector { backend: Arc::clone(&plan.backend), id };
-    Remote::new(Arc::new(connector), plan.spec.working_dir.clone())
+    Remote::new(Arc::new(connector), RemoteOptions::new(&plan.spec.working_dir))
+}
+
+/// The connections that programs in a box open to the proxy.
+struct Gate(Remote);
+
+#[async_trait]
+impl Acceptor for Gate {
+    async fn accept(&self) -> Result<(Reader, Writer), longshore_workspace::Error> {
+        std::future::pending().await /* TODO */
+    }
 }
 
 /// Logs what a box may not reach.
@@ -60,11 +83,19 @@ struct Denials {
     watchers: broadcast::Sender<SandboxEvent>,
 }
 
-impl egress::Ledger for Denials {
+impl Ledger for Denials {
     fn denied(&self, host: &str, port: u16, reason: &str) {
         let body = SandboxEventBody::Denied { host: host.to_owned(), port, reason: reason.to_owned() };
         let change = SandboxChange { events: vec![body], ..SandboxChange::new(now()) };
         // A box must not hold the server up by asking for what it may not have.
         self.shared.journal.note_if_room(self.id, change, &self.watchers);
+    }
+
+    fn connected(&self, host: &str, port: u16, address: SocketAddr) {
+        tracing::debug!(sandbox.id = %self.id, host, port, %address, "a box is connected");
+    }
+
+    fn closed(&self, host: &str, port: u16, up: u64, down: u64) {
+        tracing::debug!(sandbox.id = %self.id, host, port, up, down, "a box's connection ended");
     }
 }

@@ -20,7 +20,7 @@ pub(crate) struct Journal {
 
 #[derive(Debug)]
 enum Entry {
-    Change { id: SandboxId, change: SandboxChange, watchers: broadcast::Sender<SandboxEvent> },
+    Change { id: SandboxId, change: Box<SandboxChange>, watchers: broadcast::Sender<SandboxEvent> },
     Flush(oneshot::Sender<()>),
 }
 
@@ -34,7 +34,7 @@ impl Journal {
     /// Has a change stored, and its events shown to `watchers`.
     pub(crate) async fn note(&self, id: SandboxId, change: SandboxChange, watchers: &broadcast::Sender<SandboxEvent>) {
         // The writer ends with the runtime only.
-        let _ = self.entries.send(Entry::Change { id, change, watchers: watchers.clone() }).await;
+        let _ = self.entries.send(Entry::Change { id, change: Box::new(change), watchers: watchers.clone() }).await;
     }
 
     /// As [`Journal::note`], but a change for which there is no room is dropped.
@@ -44,7 +44,7 @@ impl Journal {
         change: SandboxChange,
         watchers: &broadcast::Sender<SandboxEvent>,
     ) {
-        let _ = self.entries.try_send(Entry::Change { id, change, watchers: watchers.clone() });
+        let _ = self.entries.try_send(Entry::Change { id, change: Box::new(change), watchers: watchers.clone() });
     }
 
     /// Waits until all that was noted is stored.
@@ -59,7 +59,7 @@ impl Journal {
 async fn write(store: Arc<dyn Store>, mut queue: mpsc::Receiver<Entry>) {
     while let Some(entry) = queue.recv().await {
         match entry {
-            Entry::Change { id, change, watchers } => match store.change_sandbox(id.0, change).await {
+            Entry::Change { id, change, watchers } => match store.change_sandbox(id.0, *change).await {
                 Ok(events) => {
                     for event in events {
                         let _ = watchers.send(event);

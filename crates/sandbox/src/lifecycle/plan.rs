@@ -9,7 +9,10 @@ use std::{
 use longshore_protocol::sandbox::{NetworkMode, ResourceLimits, SandboxOptions};
 
 use super::Settings;
-use crate::{Backend, Backends, Error, Limits, Network, Policy, Spec};
+use crate::{
+    Backend, Backends, Error, Limits, Network, Spec,
+    egress::{Networks, Policy},
+};
 
 /// Seconds without use after which a box sleeps, where nobody says otherwise.
 const DEFAULT_IDLE_TIMEOUT: u64 = 20 * 60;
@@ -103,14 +106,15 @@ fn network(
     options: &SandboxOptions,
 ) -> Result<(Network, Option<Policy>), Error> {
     let hosts = options.allowed_hosts.as_deref();
+    let private = || Networks::parse(&settings.private_allowed);
     match (options.network_mode, hosts) {
         (Some(NetworkMode::Bridge), Some(_)) => Err(Error::Invalid(
             "network_mode bridge opens every public address and allowed_hosts only some: give one of them".to_owned(),
         )),
         (Some(NetworkMode::Bridge), None) if backend.has_bridge() => Ok((Network::Bridge, None)),
-        (Some(NetworkMode::Bridge), None) => Ok((Network::Proxied, Some(Policy::public(&settings.private_allowed)?))),
+        (Some(NetworkMode::Bridge), None) => Ok((Network::Proxied, Some(Policy::public().with_private(private()?)))),
         (_, Some(hosts)) if !hosts.is_empty() => {
-            Ok((Network::Proxied, Some(Policy::parse(hosts, &settings.private_allowed)?)))
+            Ok((Network::Proxied, Some(Policy::parse(hosts)?.with_private(private()?))))
         }
         _ => Ok((Network::Closed, None)),
     }

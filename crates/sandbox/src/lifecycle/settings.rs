@@ -60,7 +60,7 @@ impl Default for Settings {
             working_dir: "/workspace".into(),
             volumes: Vec::new(),
             private_allowed: Vec::new(),
-            retention: Some(Duration::from_secs(30 * 24 * 3600)),
+            retention: Some(Duration::from_hours(30 * 24)),
             on_shutdown: OnShutdown::Keep,
             max_starting: 4,
             pools: Vec::new(),

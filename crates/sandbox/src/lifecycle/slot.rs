@@ -305,12 +305,11 @@ impl Slot {
         };
         plan.backend.prepare(&plan.spec, &progress).await?;
         let starting = &self.shared.starting;
-        let turn = match starting.try_acquire() {
-            Ok(turn) => turn,
-            Err(_) => {
-                self.tell(id, SandboxState::Queued, "other boxes are being started").await;
-                starting.acquire().await.map_err(|cause| Error::failed("start a box", cause))?
-            }
+        let turn = if let Ok(turn) = starting.try_acquire() {
+            turn
+        } else {
+            self.tell(id, SandboxState::Queued, "other boxes are being started").await;
+            starting.acquire().await.map_err(|cause| Error::failed("start a box", cause))?
         };
         self.tell(id, SandboxState::Starting, "it is made").await;
         let house = raise(id, plan).await;

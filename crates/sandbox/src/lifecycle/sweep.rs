@@ -8,7 +8,7 @@ use super::{Shared, recover, slot::Slot};
 use crate::{Death, Running, SandboxId, Stats};
 
 /// How old the stored time of a box's last use may be.
-const REMEMBER_AFTER: Duration = Duration::from_secs(60);
+const REMEMBER_AFTER: Duration = Duration::from_mins(1);
 
 /// Sweeps between two comparisons of what is stored with what is there.
 const SWEEPS_PER_COMPARISON: u32 = 60;

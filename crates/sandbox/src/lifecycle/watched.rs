@@ -28,11 +28,11 @@ use crate::Error as BoxError;
 pub(crate) fn process(process: Process, used: Use, timeout: Option<Duration>) -> Process {
     let Process { stdin, stdout, stderr, control } = process;
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
-    Process { stdin, stdout, stderr, control: Box::new(Control { control, deadline, _used: used }) }
+    Process { stdin, stdout, stderr, control: Box::new(Control { inner: control, deadline, _used: used }) }
 }
 
 struct Control {
-    control: Box<dyn ProcessControl>,
+    inner: Box<dyn ProcessControl>,
     deadline: Option<Instant>,
     _used: Use,
 }
@@ -40,18 +40,16 @@ struct Control {
 #[async_trait]
 impl ProcessControl for Control {
     async fn signal(&self, signal: Signal) -> Result<(), Error> {
-        self.control.signal(signal).await
+        self.inner.signal(signal).await
     }
 
     async fn wait(&mut self) -> Result<ExitStatus, Error> {
-        let Some(deadline) = self.deadline else { return self.control.wait().await };
-        match tokio::time::timeout_at(deadline, self.control.wait()).await {
-            Ok(ended) => ended,
-            Err(_) => {
-                self.control.signal(Signal::Kill).await?;
-                self.control.wait().await
-            }
+        let Some(deadline) = self.deadline else { return self.inner.wait().await };
+        if let Ok(ended) = tokio::time::timeout_at(deadline, self.inner.wait()).await {
+            return ended;
         }
+        self.inner.signal(Signal::Kill).await?;
+        self.inner.wait().await
     }
 }
 

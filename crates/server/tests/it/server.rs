@@ -7,15 +7,15 @@ use std::{
     time::Duration,
 };
 
-use async_trait::async_trait;
-use longshore_engine::{Clock, Engine, Opened, Parts};
+use longshore_engine::{Clock, Engine, Parts};
 use longshore_llm::{Models, ModelsOptions};
-use longshore_protocol::{ConversationId, Secret, conversation::LocalWorkspace};
-use longshore_server::{Authenticator, Options, Server, SharedWorkspace, auth::StaticKeys};
-use longshore_store::{Keys, Owner, Sqlite, Store};
+use longshore_protocol::Secret;
+use longshore_sandbox::{Backends, LocalBackend, Sandboxes, Settings};
+use longshore_server::{Authenticator, Options, SandboxPlaces, Server, auth::StaticKeys};
+use longshore_store::{Keys, Sqlite, Store};
 use longshore_testkit::ScriptedServer;
 use longshore_tools::Registry;
-use longshore_workspace::{Local, LocalOptions, Workspace};
+use longshore_workspace::LocalOptions;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -27,32 +27,6 @@ use tokio_tungstenite::{
 
 /// The longest a test waits for something that must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
-
-/// Every conversation works in the folder that it names.
-#[derive(Debug)]
-struct Folders {
-    /// Without the start files of whoever runs the tests.
-    home: PathBuf,
-}
-
-#[async_trait]
-impl longshore_engine::Workspaces for Folders {
-    fn resolve(&self, workspace: LocalWorkspace) -> Result<LocalWorkspace, String> {
-        let folder = std::path::absolute(&workspace.working_dir).map_err(|error| error.to_string())?;
-        Ok(LocalWorkspace { working_dir: folder.to_str().unwrap().to_owned(), ..workspace })
-    }
-
-    async fn open(
-        &self,
-        _owner: &Owner,
-        _conversation: ConversationId,
-        workspace: &LocalWorkspace,
-    ) -> Result<Opened, longshore_workspace::Error> {
-        let mut options = LocalOptions::new(&workspace.working_dir);
-        options.env.push(("HOME".into(), self.home.clone().into()));
-        Ok(Opened::here(Arc::new(Local::new(options)?)))
-    }
-}
 
 /// What a server is made of.
 pub(crate) struct Setup {
@@ -101,12 +75,19 @@ impl TestServer {
         std::fs::create_dir_all(&folder).unwrap();
         let store = Sqlite::open(&directory.path().join("store.db"), Keys::new(&Secret::new("test"), &[])).unwrap();
         let store = Arc::new(store);
-        let workspace: Arc<dyn Workspace> = Arc::new(Local::new(LocalOptions::new(&folder)).unwrap());
+        // Without the start files of whoever runs the tests.
+        let mut local = LocalOptions::new(&folder);
+        local.env.push(("HOME".into(), directory.path().into()));
+        let settings = Settings { working_dir: folder.clone(), ..Settings::default() };
+        let backends = Backends::new(vec![Arc::new(LocalBackend::new(local))]);
+        let sandboxes = Sandboxes::new(settings, backends, Arc::clone(&store) as Arc<dyn Store>);
+        sandboxes.recover().await.unwrap();
+        let places = Arc::new(SandboxPlaces::new(sandboxes));
         let parts = Parts {
             store: Arc::clone(&store) as Arc<dyn Store>,
             models: Models::new(ModelsOptions::default()),
             tools: Registry::new(),
-            workspaces: Arc::new(Folders { home: directory.path().to_owned() }),
+            workspaces: Arc::clone(&places) as Arc<dyn longshore_engine::Workspaces>,
             http: Client::new(),
             clock: Clock::system(),
         };
@@ -115,8 +96,7 @@ impl TestServer {
             max_concurrent_runs,
             idle_ttl: Duration::from_mins(1),
         };
-        let server =
-            Server::new(options, authenticator, Arc::new(SharedWorkspace(workspace)), Engine::new(parts, engine));
+        let server = Server::new(options, authenticator, places, Engine::new(parts, engine));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();

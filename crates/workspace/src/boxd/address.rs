@@ -80,7 +80,9 @@ impl Listen {
     pub(super) fn listener(self) -> io::Result<UnixListener> {
         let named = |cause: io::Error, name: String| io::Error::new(cause.kind(), format!("{name}: {cause}"));
         let listener = match self {
-            Self::Inherited(number) => inherited(number).map_err(|cause| named(cause, format!("descriptor {number}")))?,
+            Self::Inherited(number) => {
+                inherited(number).map_err(|cause| named(cause, format!("descriptor {number}")))?
+            }
             Self::At(address) => {
                 let listener = address.bind().map_err(|cause| named(cause, address.to_string()))?;
                 if let Address::Path(path) = &address {

@@ -201,7 +201,10 @@ impl Link {
                 return Err(Error::io("ask the place", broken.cause));
             }
             if broken.sent && repeat == Repeat::Never {
-                let cause = format!("the connection broke before the answer, so it may have been done or not: {}", broken.cause);
+                let cause = format!(
+                    "the connection broke before the answer, so it may have been done or not: {}",
+                    broken.cause
+                );
                 return Err(Error::Unreachable { cause: io::Error::new(broken.cause.kind(), cause) });
             }
             let end = *deadline.get_or_insert_with(|| Instant::now() + self.patience);
@@ -215,7 +218,8 @@ impl Link {
 
     /// The connection, which is made if there is none.
     async fn connection(self: &Arc<Self>, deadline: Instant) -> Result<Connection, Error> {
-        let busy = || Error::Unreachable { cause: io::Error::new(io::ErrorKind::TimedOut, "it is being tried for too long") };
+        let busy =
+            || Error::Unreachable { cause: io::Error::new(io::ErrorKind::TimedOut, "it is being tried for too long") };
         let mut current = timeout_at(deadline, self.connection.lock()).await.map_err(|_| busy())?;
         if let Some(connection) = &*current
             && connection.is_usable()

@@ -7,15 +7,19 @@ use super::{Place, refused};
 use crate::{ApiError, respond::Json, routing::Routes};
 
 pub(super) fn router() -> Routes {
-    Routes::default().route(|| routes!(pause)).route(|| routes!(resume)).route(|| routes!(remove))
+    Routes::default()
+        .route(|| routes!(pause_sandbox))
+        .route(|| routes!(resume_sandbox))
+        .route(|| routes!(remove_sandbox))
 }
 
 /// Puts the box to sleep, whoever uses it: its processes are halted and keep their memory. The next use wakes it.
 #[utoipa::path(post, path = "/sandbox/pause", tag = "Sandbox", responses(
     (status = 200, body = Success),
     (status = 404, body = ErrorBody, description = "There is no box that runs."),
+    (status = 409, body = ErrorBody, description = "The box cannot be made, started or stopped; the detail says why."),
 ))]
-async fn pause(place: Place) -> Result<Json<Success>, ApiError> {
+async fn pause_sandbox(place: Place) -> Result<Json<Success>, ApiError> {
     place.sandboxes.pause(&place.owner, place.conversation).await.map_err(refused)?;
     Ok(Json(Success::OK))
 }
@@ -24,15 +28,20 @@ async fn pause(place: Place) -> Result<Json<Success>, ApiError> {
 #[utoipa::path(post, path = "/sandbox/resume", tag = "Sandbox", responses(
     (status = 200, body = Success),
     (status = 404, body = ErrorBody, description = "There is no box yet."),
+    (status = 409, body = ErrorBody, description = "The box cannot be made, started or stopped; the detail says why."),
 ))]
-async fn resume(place: Place) -> Result<Json<Success>, ApiError> {
+async fn resume_sandbox(place: Place) -> Result<Json<Success>, ApiError> {
     place.sandboxes.resume(&place.owner, place.conversation).await.map_err(refused)?;
     Ok(Json(Success::OK))
 }
 
 /// Removes the box with all files in it. The next use makes another.
-#[utoipa::path(delete, path = "/sandbox", tag = "Sandbox", responses((status = 200, body = Success)))]
-async fn remove(place: Place) -> Result<Json<Success>, ApiError> {
+#[utoipa::path(delete, path = "/sandbox", tag = "Sandbox", responses(
+    (status = 200, body = Success),
+    (status = 404, body = ErrorBody, description = "This server makes no boxes."),
+    (status = 409, body = ErrorBody, description = "The box cannot be made, started or stopped; the detail says why."),
+))]
+async fn remove_sandbox(place: Place) -> Result<Json<Success>, ApiError> {
     place.sandboxes.destroy(&place.owner, place.conversation).await.map_err(refused)?;
     Ok(Json(Success::OK))
 }

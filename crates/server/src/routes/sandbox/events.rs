@@ -12,7 +12,7 @@ use crate::{ApiError, extract::ApiQuery, respond::Json, routing::Routes};
 const MAX_EVENTS: usize = 100;
 
 pub(super) fn router() -> Routes {
-    Routes::default().route(|| routes!(events))
+    Routes::default().route(|| routes!(read_sandbox_events))
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -36,8 +36,12 @@ struct SandboxEventPage {
 #[utoipa::path(get, path = "/sandbox/events", tag = "Sandbox", params(EventsQuery), responses(
     (status = 200, body = SandboxEventPage),
     (status = 404, body = ErrorBody, description = "There is no box yet."),
+    (status = 409, body = ErrorBody, description = "The box cannot be made, started or stopped; the detail says why."),
 ))]
-async fn events(place: Place, ApiQuery(query): ApiQuery<EventsQuery>) -> Result<Json<SandboxEventPage>, ApiError> {
+async fn read_sandbox_events(
+    place: Place,
+    ApiQuery(query): ApiQuery<EventsQuery>,
+) -> Result<Json<SandboxEventPage>, ApiError> {
     let Place { sandboxes, owner, conversation } = place;
     let items = sandboxes.events(&owner, conversation, query.from_seq, MAX_EVENTS).await.map_err(refused)?;
     let next_seq = items.last().map_or(query.from_seq, |event| event.seq + 1);

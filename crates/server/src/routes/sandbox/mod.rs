@@ -54,6 +54,6 @@ fn refused(error: Error) -> ApiError {
     match error {
         Error::Gone(_) => ApiError::not_found(sentence),
         Error::Invalid(_) => ApiError::unprocessable(sentence),
-        error => ApiError::internal("The box cannot be used", &error),
+        _ => ApiError::conflict(sentence),
     }
 }

@@ -1,30 +1,31 @@
-//! Where conversations and requests act: boxes, or this machine.
+//! Boxes as the places that conversations and requests act in.
 
 use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
-use longshore_engine::{Opened, Workspaces};
+use longshore_engine::Opened;
 use longshore_protocol::{ConversationId, conversation::LocalWorkspace, sandbox::SandboxOptions};
 use longshore_sandbox::{Error as SandboxError, Sandboxes};
-use longshore_server::Principal;
 use longshore_store::Owner;
 use longshore_workspace::{Error, Workspace};
 
-/// Gives every conversation and every user a place.
+use crate::{Principal, Workspaces};
+
+/// Gives every user a box, and every conversation that of its user or one of its own.
 #[derive(Debug, Clone)]
-pub(crate) struct Places {
+pub struct SandboxPlaces {
     sandboxes: Sandboxes,
 }
 
-impl Places {
+impl SandboxPlaces {
     /// Places in `sandboxes`.
-    pub(crate) fn new(sandboxes: Sandboxes) -> Self {
+    pub fn new(sandboxes: Sandboxes) -> Self {
         Self { sandboxes }
     }
 }
 
 #[async_trait]
-impl Workspaces for Places {
+impl longshore_engine::Workspaces for SandboxPlaces {
     fn resolve(&self, workspace: LocalWorkspace) -> Result<LocalWorkspace, String> {
         let none = SandboxOptions::default();
         let wish = workspace.sandbox.as_ref().unwrap_or(&none);
@@ -50,8 +51,10 @@ impl Workspaces for Places {
         let none = SandboxOptions::default();
         let wish = workspace.sandbox.as_ref().unwrap_or(&none);
         let place = self.sandboxes.place(owner, own, wish, Path::new(&workspace.working_dir)).map_err(refused)?;
-        let (tools_dir, news) = (place.tools_dir(), self.sandboxes.watch(&place));
-        Ok(Opened { workspace: Arc::new(place), tools_dir, news: Some(news) })
+        let tools_dir = place.tools_dir();
+        // Nothing happens to a place without isolation.
+        let news = tools_dir.is_some().then(|| self.sandboxes.watch(&place));
+        Ok(Opened { workspace: Arc::new(place), tools_dir, news })
     }
 
     async fn forget(&self, owner: &Owner, conversation: ConversationId) {
@@ -62,7 +65,7 @@ impl Workspaces for Places {
 }
 
 #[async_trait]
-impl longshore_server::Workspaces for Places {
+impl Workspaces for SandboxPlaces {
     async fn workspace(&self, principal: &Principal) -> Result<Arc<dyn Workspace>, Error> {
         Ok(Arc::new(self.sandboxes.user_place(principal.user()).map_err(refused)?))
     }
