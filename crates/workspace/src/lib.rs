@@ -28,8 +28,8 @@ pub use command::{Command, ExitStatus, Signal};
 pub use error::Error;
 pub use local::{Local, LocalOptions};
 pub use remote::{Remote, RemoteOptions};
-pub use stream::{Connect, Duplex, Stream};
 use serde::{Deserialize, Serialize};
+pub use stream::{Connect, Duplex, Stream};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Bytes from a workspace.

@@ -62,7 +62,12 @@ impl Clients {
 
     /// The server `id` speaks over a connection that `connection` ends, and wants no processes but `alive`. Its earlier
     /// connection is ended: it is broken, whether or not that was noticed here.
-    pub(super) fn attach(self: &Arc<Self>, id: Uuid, alive: &HashSet<Uuid>, connection: CancellationToken) -> Attachment {
+    pub(super) fn attach(
+        self: &Arc<Self>,
+        id: Uuid,
+        alive: &HashSet<Uuid>,
+        connection: CancellationToken,
+    ) -> Attachment {
         let (client, number) = {
             let mut known = self.known.lock();
             let client = known.entry(id).or_insert_with(|| Arc::new(Client::new(id))).clone();

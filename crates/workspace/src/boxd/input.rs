@@ -30,7 +30,8 @@ impl Input {
         const WHAT: &str = "write to a process";
         let mut pipe = self.pipe.lock().await;
         let pipe = &mut *pipe;
-        let known = pipe.taken.checked_sub(offset).ok_or_else(|| Failure::refused(WHAT, "what comes before is missing"))?;
+        let known =
+            pipe.taken.checked_sub(offset).ok_or_else(|| Failure::refused(WHAT, "what comes before is missing"))?;
         let known = usize::try_from(known).unwrap_or(MAX_INPUT).min(bytes.len());
         let mut left = &bytes[known..];
         while !left.is_empty() {

@@ -7,7 +7,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{client::Presence, input::Input, output::Outlet};
 use crate::{
-    Command, Error, ExitStatus, Local, Process, ProcessControl, Signal, Terminal, TerminalControl, TerminalSize, Workspace as _,
+    Command, Error, ExitStatus, Local, Process, ProcessControl, Signal, Terminal, TerminalControl, TerminalSize,
+    Workspace as _,
     wire::{Failure, Output},
 };
 
@@ -86,7 +87,13 @@ impl Running {
         let over = CancellationToken::new();
         let Circumstances { presence, hold } = circumstances;
         let stderr = Outlet::open(stderr, presence.clone(), hold, over.clone());
-        Self::new(Control::Process(control), Input::new(stdin), Outlet::open(stdout, presence, hold, over.clone()), Some(stderr), over)
+        Self::new(
+            Control::Process(control),
+            Input::new(stdin),
+            Outlet::open(stdout, presence, hold, over.clone()),
+            Some(stderr),
+            over,
+        )
     }
 
     fn terminal(terminal: Terminal, circumstances: Circumstances) -> Self {
@@ -97,7 +104,13 @@ impl Running {
         Self::new(Control::Terminal(control), Input::new(Some(input)), output, None, over)
     }
 
-    fn new(control: Control, input: Input, stdout: Arc<Outlet>, stderr: Option<Arc<Outlet>>, over: CancellationToken) -> Self {
+    fn new(
+        control: Control,
+        input: Input,
+        stdout: Arc<Outlet>,
+        stderr: Option<Arc<Outlet>>,
+        over: CancellationToken,
+    ) -> Self {
         let (orders, received) = mpsc::channel(MAX_ORDERS);
         let (end, ended) = watch::channel(None);
         tokio::spawn(attend(control, received, end));

@@ -3,10 +3,7 @@
 
 use std::{
     fs, io,
-    os::{
-        fd::IntoRawFd as _,
-        unix::net::UnixStream,
-    },
+    os::{fd::IntoRawFd as _, unix::net::UnixStream},
     sync::atomic::{AtomicI32, Ordering},
     time::{Duration, Instant},
 };

@@ -27,7 +27,8 @@ const CHUNK: usize = 256 << 10;
 pub(super) async fn read(link: &Arc<Link>, path: &Path, offset: u64) -> Result<(Metadata, Reader), Error> {
     let mut source = File { path: path.to_owned(), start: offset, metadata: None };
     let incoming = source.open(link, 0).await?;
-    let metadata = source.metadata.ok_or_else(|| Error::at("read", path, io::Error::other("nothing is known of it")))?;
+    let metadata =
+        source.metadata.ok_or_else(|| Error::at("read", path, io::Error::other("nothing is known of it")))?;
     Ok((metadata, content::reader(link.clone(), source, Some(incoming), 0)))
 }
 
@@ -115,7 +116,9 @@ impl RemoteFile {
     async fn end(&mut self) -> Result<(), Error> {
         match timeout(self.time, self.incoming.next()).await {
             Ok(Ok(None)) => Ok(()),
-            Ok(Ok(Some(_))) => Err(self.failed(io::Error::new(io::ErrorKind::InvalidData, "an answer that makes no sense"))),
+            Ok(Ok(Some(_))) => {
+                Err(self.failed(io::Error::new(io::ErrorKind::InvalidData, "an answer that makes no sense")))
+            }
             Ok(Err(Ending::Failed(failure))) => Err(failure.into()),
             Ok(Err(Ending::Cut(cause))) => {
                 let cause = format!("the connection broke while {} was written: {cause}", self.path.display());

@@ -201,7 +201,10 @@ impl Link {
                 return Err(Error::io("ask the place", broken.cause));
             }
             if broken.sent && repeat == Repeat::Never {
-                let cause = format!("the connection broke before the answer, so it may have been done or not: {}", broken.cause);
+                let cause = format!(
+                    "the connection broke before the answer, so it may have been done or not: {}",
+                    broken.cause
+                );
                 return Err(Error::Unreachable { cause: io::Error::new(broken.cause.kind(), cause) });
             }
             let end = *deadline.get_or_insert_with(|| Instant::now() + self.patience);
@@ -215,7 +218,8 @@ impl Link {
 
     /// The connection, which is made if there is none.
     async fn connection(self: &Arc<Self>, deadline: Instant) -> Result<Connection, Error> {
-        let busy = || Error::Unreachable { cause: io::Error::new(io::ErrorKind::TimedOut, "it is being tried for too long") };
+        let busy =
+            || Error::Unreachable { cause: io::Error::new(io::ErrorKind::TimedOut, "it is being tried for too long") };
         let mut current = timeout_at(deadline, self.connection.lock()).await.map_err(|_| busy())?;
         if let Some(connection) = &*current
             && connection.is_usable()
@@ -314,14 +318,12 @@ impl Connection {
             Incoming::read(answer.into_body(), limit).await.map_err(|cause| Broken { sent: true, cause })
         };
         let Some(time) = time else { return exchange.await };
-        match timeout(time, exchange).await {
-            Ok(exchanged) => exchanged,
-            Err(_) => {
-                self.prove().await;
-                let cause = io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {time:?}"));
-                Err(Broken { sent: true, cause })
-            }
+        if let Ok(exchanged) = timeout(time, exchange).await {
+            return exchanged;
         }
+        self.prove().await;
+        let cause = io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {time:?}"));
+        Err(Broken { sent: true, cause })
     }
 
     /// Ends the connection unless it answers something simple.

@@ -18,7 +18,8 @@ use async_trait::async_trait;
 use link::{Link, Repeat};
 
 use crate::{
-    Command, Connect, Entry, Error, FileWriter, Metadata, Parents, Process, Reader, Terminal, TerminalSize, Workspace, Writer,
+    Command, Connect, Entry, Error, FileWriter, Metadata, Parents, Process, Reader, Terminal, TerminalSize, Workspace,
+    Writer,
     wire::{Call, Found, Listed, Os},
 };
 

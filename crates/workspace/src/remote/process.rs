@@ -42,7 +42,8 @@ pub(super) async fn open_terminal(link: &Arc<Link>, command: Command, size: Term
 async fn start(link: &Arc<Link>, command: Command, size: Option<TerminalSize>) -> Result<(Control, Incoming), Error> {
     let id = Uuid::new_v4();
     link.hold(id);
-    let control = Control { link: link.clone(), id, over: CancellationToken::new().drop_guard(), status: None, waiting: None };
+    let control =
+        Control { link: link.clone(), id, over: CancellationToken::new().drop_guard(), status: None, waiting: None };
     let call = Call::Start { id, command: command.into(), size };
     let ((), stdout) = link.open(&call).await?;
     Ok((control, stdout))

@@ -24,18 +24,38 @@ const KINDS: [(&str, io::ErrorKind); 9] = [
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Failure {
-    NotFound { path: Os },
-    IsADirectory { path: Os },
-    NotADirectory { path: Os },
-    NotAFile { path: Os },
-    PermissionDenied { path: Os },
-    AlreadyExists { path: Os },
-    TooManyEntries { path: Os, limit: usize },
-    Io { what: String, cause: Cause },
+    NotFound {
+        path: Os,
+    },
+    IsADirectory {
+        path: Os,
+    },
+    NotADirectory {
+        path: Os,
+    },
+    NotAFile {
+        path: Os,
+    },
+    PermissionDenied {
+        path: Os,
+    },
+    AlreadyExists {
+        path: Os,
+    },
+    TooManyEntries {
+        path: Os,
+        limit: usize,
+    },
+    Io {
+        what: String,
+        cause: Cause,
+    },
     /// There is no process with this id.
     UnknownProcess,
     /// Output from before `kept` is gone: the process wrote on while nobody was there to read it.
-    Lost { kept: u64 },
+    Lost {
+        kept: u64,
+    },
 }
 
 /// What the system said.

@@ -147,7 +147,8 @@ impl Incoming {
             bytes.extend_from_slice(&data);
         }
         let head = bytes.split_to(wanted);
-        let head = serde_json::from_slice(&head[4..]).map_err(|cause| invalid(format!("a head makes no sense: {cause}")))?;
+        let head =
+            serde_json::from_slice(&head[4..]).map_err(|cause| invalid(format!("a head makes no sense: {cause}")))?;
         let first = if bytes.is_empty() { Bytes::new() } else { bytes.freeze() };
         Ok((head, Self { body, first, ended: false }))
     }

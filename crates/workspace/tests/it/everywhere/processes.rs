@@ -91,8 +91,7 @@ async fn no_dead_process_stays_in_the_list() {
 
 #[tokio::test]
 async fn much_output_on_both_pipes_arrives_whole() {
-    let run =
-        place().sh("head -c 3000000 /dev/zero | tr '\\0' a; head -c 3000000 /dev/zero | tr '\\0' b >&2").await;
+    let run = place().sh("head -c 3000000 /dev/zero | tr '\\0' a; head -c 3000000 /dev/zero | tr '\\0' b >&2").await;
     assert_eq!((run.stdout.len(), run.stderr.len()), (3_000_000, 3_000_000));
 }
 
