@@ -77,15 +77,15 @@ pub enum Listen {
 
 impl Listen {
     /// The socket. Must be called in the runtime's context.
-    pub(super) fn listener(self) -> io::Result<UnixListener> {
+    pub(super) fn listener(&self) -> io::Result<UnixListener> {
         let named = |cause: io::Error, name: String| io::Error::new(cause.kind(), format!("{name}: {cause}"));
         let listener = match self {
             Self::Inherited(number) => {
-                inherited(number).map_err(|cause| named(cause, format!("descriptor {number}")))?
+                inherited(*number).map_err(|cause| named(cause, format!("descriptor {number}")))?
             }
             Self::At(address) => {
                 let listener = address.bind().map_err(|cause| named(cause, address.to_string()))?;
-                if let Address::Path(path) = &address {
+                if let Address::Path(path) = address {
                     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
                 }
                 listener
@@ -94,6 +94,13 @@ impl Listen {
         listener.set_nonblocking(true)?;
         UnixListener::from_std(listener)
     }
+
+    /// Removes what [`Self::listener`] made.
+    pub(super) fn remove(&self) {
+        if let Self::At(Address::Path(path)) = self {
+            let _ = std::fs::remove_file(path);
+        }
+    }
 }
 
 #[expect(unsafe_code, reason = "an inherited descriptor is known by its number only")]
@@ -101,16 +108,16 @@ fn inherited(number: RawFd) -> io::Result<net::UnixListener> {
     if number < 3 {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "the first three descriptors are taken"));
     }
-    // SAFETY: the caller says that the number was handed over to this process for this purpose; nothing else here opens
-    // or closes descriptors by their numbers. One that is not open gives an error below.
+    // SAFETY: the call takes two numbers, and asks only whether the first is open.
+    if unsafe { libc::fcntl(number, libc::F_GETFD) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it is open, and the caller says that it was handed over to this process for this purpose; nothing else here
+    // knows its number.
     let descriptor = unsafe { OwnedFd::from_raw_fd(number) };
-    match rustix::net::sockopt::socket_acceptconn(&descriptor) {
-        Ok(true) => Ok(descriptor.into()),
-        Ok(false) => Err(io::Error::new(io::ErrorKind::InvalidInput, "no socket that listens")),
-        Err(cause) => {
-            // It is no socket, or nothing at all, which must not be closed.
-            std::mem::forget(descriptor);
-            Err(cause.into())
-        }
+    if rustix::net::sockopt::socket_acceptconn(&descriptor)? {
+        Ok(descriptor.into())
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "no socket that listens"))
     }
 }

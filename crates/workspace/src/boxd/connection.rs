@@ -48,12 +48,9 @@ pub(super) struct Connection {
 pub(super) async fn accept(listener: UnixListener, local: Local, clients: Arc<Clients>) -> io::Result<()> {
     let mut open: VecDeque<CancellationToken> = VecDeque::new();
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(_) => {
-                tokio::time::sleep(PAUSE).await;
-                continue;
-            }
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(PAUSE).await;
+            continue;
         };
         open.retain(|end| !end.is_cancelled());
         if open.len() == MAX_CONNECTIONS

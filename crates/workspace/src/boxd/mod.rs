@@ -90,5 +90,6 @@ pub fn serve(listen: Listen, options: Options) -> io::Result<()> {
     // Handles of processes kill what they stand for, which the tasks of the runtime hold.
     runtime.shutdown_background();
     protect::end_children();
+    listen.remove();
     served
 }

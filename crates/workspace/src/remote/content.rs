@@ -71,12 +71,11 @@ impl<S: Source> Content<S> {
         let deadline = Instant::now() + self.link.patience();
         let mut pause = BACK_OFF.0;
         loop {
-            let incoming = match &mut self.incoming {
-                Some(incoming) => incoming,
-                None => {
-                    let opened = self.source.open(&self.link, self.offset).await.map_err(io::Error::other)?;
-                    self.incoming.insert(opened)
-                }
+            let incoming = if let Some(incoming) = &mut self.incoming {
+                incoming
+            } else {
+                let opened = self.source.open(&self.link, self.offset).await.map_err(io::Error::other)?;
+                self.incoming.insert(opened)
             };
             let next = match self.source.time(&self.link) {
                 None => incoming.next().await,

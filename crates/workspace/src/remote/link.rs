@@ -318,14 +318,12 @@ impl Connection {
             Incoming::read(answer.into_body(), limit).await.map_err(|cause| Broken { sent: true, cause })
         };
         let Some(time) = time else { return exchange.await };
-        match timeout(time, exchange).await {
-            Ok(exchanged) => exchanged,
-            Err(_) => {
-                self.prove().await;
-                let cause = io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {time:?}"));
-                Err(Broken { sent: true, cause })
-            }
+        if let Ok(exchanged) = timeout(time, exchange).await {
+            return exchanged;
         }
+        self.prove().await;
+        let cause = io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {time:?}"));
+        Err(Broken { sent: true, cause })
     }
 
     /// Ends the connection unless it answers something simple.

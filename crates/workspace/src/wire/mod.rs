@@ -89,7 +89,7 @@ pub(crate) enum Output {
 /// A [`Command`].
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Program {
-    program: Os,
+    name: Os,
     args: Vec<Os>,
     cwd: Option<Os>,
     env: Vec<(Os, Os)>,
@@ -98,14 +98,14 @@ pub(crate) struct Program {
 impl std::fmt::Debug for Program {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The rest may hold secrets.
-        f.debug_struct("Program").field("program", &self.program).finish_non_exhaustive()
+        f.debug_struct("Program").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
 impl From<Command> for Program {
     fn from(Command { program, args, cwd, env }: Command) -> Self {
         Self {
-            program: program.into(),
+            name: program.into(),
             args: args.into_iter().map(Os::from).collect(),
             cwd: cwd.map(Os::from),
             env: env.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
@@ -114,9 +114,9 @@ impl From<Command> for Program {
 }
 
 impl From<Program> for Command {
-    fn from(Program { program, args, cwd, env }: Program) -> Self {
+    fn from(Program { name, args, cwd, env }: Program) -> Self {
         Self {
-            program: program.into(),
+            program: name.into(),
             args: args.into_iter().map(Into::into).collect(),
             cwd: cwd.map(Into::into),
             env: env.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
