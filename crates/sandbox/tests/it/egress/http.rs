@@ -232,7 +232,7 @@ fn a_server_that_does_not_answer_is_given_up() {
                 std::future::pending::<()>().await;
             })
             .await;
-        let limits = Limits { idle: std::time::Duration::from_millis(200), ..Limits::default() };
+        let limits = Limits { idle: std::time::Duration::from_secs(1), ..Limits::default() };
         let program = Program::with(&["198.51.100.7"], &[], limits);
         let answer = program.ask("GET http://198.51.100.7/ HTTP/1.1\r\n\r\n").await;
         assert!(answer.starts_with("HTTP/1.1 504 198.51.100.7:80 did not answer in time\r\n"), "{answer}");

@@ -113,10 +113,7 @@ pub(crate) fn counter() -> (Arc<Mutex<usize>>, impl FnMut(TcpStream) -> std::fut
 
 /// Bytes that are different at every place.
 pub(crate) fn pattern(count: usize) -> Vec<u8> {
-    (0..count as u64)
-        .flat_map(|index| (index.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56).to_le_bytes())
-        .step_by(8)
-        .collect()
+    (0..count as u64).map(|index| index.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes()[0]).collect()
 }
 
 pub(crate) fn digest(bytes: &[u8]) -> [u8; 32] {

@@ -1,10 +1,12 @@
 //! Targets in hostile spellings. Nothing resolves here, so 502 means that the policy allows a name, and nothing is ever
 //! connected.
 
-use longshore_sandbox::egress::Limits;
+use std::sync::Arc;
+
+use longshore_sandbox::egress::{Limits, Policy, Proxy, SystemResolver};
 use tokio::io::AsyncWriteExt as _;
 
-use super::program::{Program, head, rest};
+use super::program::{Book, Program, head, rest};
 
 #[tokio::test]
 async fn tunnels_are_judged_by_what_they_mean() {
@@ -100,6 +102,19 @@ async fn refusals_say_what_to_do() {
     let answer = program.ask("GET /index.html HTTP/1.1\r\nHost: allowed.test\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("This is a proxy"), "{answer}");
     assert_eq!(program.denied()[0], ("evil.test".to_owned(), 443, "is not in allowed_hosts".to_owned()));
+}
+
+#[tokio::test]
+async fn the_machines_own_resolver_reaches_no_further() {
+    let policy = Policy::parse(&["*:*".to_owned()]).unwrap();
+    let book = Arc::<Book>::default();
+    let proxy = Proxy::new(policy, Arc::new(SystemResolver::default()), book.clone(), Limits::default());
+    let program = Program { book, proxy: Arc::new(proxy), ..Program::new(&[]) };
+    let answer = program.ask("CONNECT localhost:80 HTTP/1.1\r\n\r\n").await;
+    assert!(
+        answer.starts_with("HTTP/1.1 403 localhost:80 is a loopback address, which boxes may not reach"),
+        "{answer}"
+    );
 }
 
 #[tokio::test]

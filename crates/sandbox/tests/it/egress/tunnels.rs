@@ -105,12 +105,17 @@ fn one_way_may_end_first() {
 fn what_is_sent_with_the_request_arrives() {
     on_a_machine(async |world| {
         echo(&world, "198.51.100.7:7").await;
-        let program = Program::new(&["198.51.100.7:7"]);
-        let mut stream = program.open();
-        stream.write_all(b"CONNECT 198.51.100.7:7 HTTP/1.1\r\n\r\nearly").await.unwrap();
-        assert!(super::program::head(&mut stream).await.starts_with("HTTP/1.1 200 "));
-        let mut bytes = [0; 5];
-        stream.read_exact(&mut bytes).await.unwrap();
-        assert_eq!(&bytes, b"early");
+        // Some clients speak HTTP/1.0 to a proxy.
+        for version in ["1.0", "1.1"] {
+            let program = Program::new(&["198.51.100.7:7"]);
+            let mut stream = program.open();
+            let request = format!("CONNECT 198.51.100.7:7 HTTP/{version}\r\n\r\nearly");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let answer = super::program::head(&mut stream).await;
+            assert!(answer.starts_with(&format!("HTTP/{version} 200 ")), "{answer}");
+            let mut bytes = [0; 5];
+            stream.read_exact(&mut bytes).await.unwrap();
+            assert_eq!(&bytes, b"early");
+        }
     });
 }
