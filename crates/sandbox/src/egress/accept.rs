@@ -10,6 +10,7 @@ use tokio::{
     task::{JoinError, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::Proxy;
 
@@ -60,10 +61,11 @@ pub async fn run(
                     Ok((reader, writer)) => {
                         pause = Duration::ZERO;
                         let proxy = Arc::clone(proxy);
-                        served.spawn(async move {
+                        let serve = async move {
                             let _seat = seat;
                             proxy.serve(tokio::io::join(reader, writer)).await;
-                        });
+                        };
+                        served.spawn(serve.in_current_span());
                     }
                     Err(gone) if is_gone(&gone) => return Err(gone),
                     Err(error) => {
@@ -78,7 +80,7 @@ pub async fn run(
 }
 
 fn is_gone(error: &Error) -> bool {
-    matches!(error, Error::Io { cause, .. } if cause.kind() == io::ErrorKind::NotConnected)
+    matches!(error, Error::Unreachable { cause } | Error::Io { cause, .. } if cause.kind() == io::ErrorKind::NotConnected)
 }
 
 fn report(ended: Result<(), JoinError>) {

@@ -47,7 +47,7 @@ impl Dialer {
             denials: Denials::new(Arc::clone(&ledger)),
             ledger,
             limits,
-            connections: Arc::new(Semaphore::new(limits.connections)),
+            connections: Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS))),
             lookups: Semaphore::new(MAX_LOOKUPS),
         }
     }

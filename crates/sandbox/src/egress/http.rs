@@ -25,6 +25,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use longshore_workspace::Stream;
 use parking_lot::Mutex;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 
 use super::{
     BUFFER,
@@ -112,7 +113,7 @@ impl Conversation<'_> {
 
         let handshake = client::Builder::new().max_buf_size(BUFFER).handshake(TokioIo::new(upstream)).await;
         let (mut sender, connection) = handshake.map_err(|cause| Refusal::bad_answer(&target, cause))?;
-        let connection = AbortOnDropHandle::new(tokio::spawn(connection.with_upgrades()));
+        let connection = AbortOnDropHandle::new(tokio::spawn(connection.with_upgrades().in_current_span()));
         let response = tokio::select! {
             biased;
             response = sender.send_request(request) => response.map_err(|cause| Refusal::bad_answer(&target, cause))?,

@@ -3,14 +3,13 @@
 use std::{
     fmt, io,
     net::{IpAddr, ToSocketAddrs as _},
-    sync::Arc,
 };
 
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
 
-/// The most look-ups of all boxes at a time.
-const MAX_LOOKUPS: usize = 64;
+/// The turns of all look-ups of this process. Each takes a thread, which also wait for files and other things.
+static TURNS: Semaphore = Semaphore::const_new(64);
 
 /// Finds the addresses of names.
 #[async_trait]
@@ -22,22 +21,16 @@ pub trait Resolver: fmt::Debug + Send + Sync {
     async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>>;
 }
 
-/// The machine's own resolver: its hosts file and its name servers. One for all boxes.
-#[derive(Debug)]
-pub struct SystemResolver {
-    turns: Arc<Semaphore>,
-}
-
-impl Default for SystemResolver {
-    fn default() -> Self {
-        Self { turns: Arc::new(Semaphore::new(MAX_LOOKUPS)) }
-    }
-}
+/// The machine's own resolver: its hosts file and its name servers. All of a process together look up 64 names at a time;
+/// one more waits.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct SystemResolver {}
 
 #[async_trait]
 impl Resolver for SystemResolver {
     async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>> {
-        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(io::Error::other)?;
+        let turn = TURNS.acquire().await.map_err(io::Error::other)?;
         let name = name.to_owned();
         let lookup = tokio::task::spawn_blocking(move || {
             // The turn ends with the look-up, which goes on in its thread when nobody waits for it any more.

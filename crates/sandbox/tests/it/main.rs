@@ -1,1 +1,3 @@
 //! Boxes from the outside.
+
+mod egress;
