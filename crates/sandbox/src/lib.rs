@@ -5,13 +5,17 @@
 
 mod backend;
 mod backends;
+mod checkup;
 mod error;
+pub mod host;
 mod id;
 mod spec;
 
 #[expect(unused_imports, reason = "until the backends are there")]
 use backend::Connector;
 pub use backend::{Backend, Death, Found, Progress, Running, Stats};
+pub use backends::bubblewrap::{Bubblewrap, Options as BubblewrapOptions};
+pub use checkup::{Finding, Level};
 pub use error::Error;
 pub use id::{Deployment, SandboxId};
 pub use spec::{Limits, Network, Spec, Volume};

@@ -1,1 +1,3 @@
 //! The kinds of boxes: one file or folder each.
+
+pub(crate) mod bubblewrap;

@@ -1,1 +1,5 @@
 //! Boxes from the outside.
+
+mod bubblewrap;
+mod host_cgroup;
+mod host_disk;
