@@ -6,13 +6,17 @@
 mod backend;
 mod backends;
 pub mod egress;
+mod checkup;
 mod error;
+pub mod host;
 mod id;
 mod lifecycle;
 mod spec;
 
 pub use backend::{Backend, Death, Found, Progress, Running, Stats};
 pub use backends::{Backends, local::LocalBackend};
+pub use backends::bubblewrap::{Bubblewrap, Options as BubblewrapOptions};
+pub use checkup::{Finding, Level};
 pub use error::Error;
 pub use id::{Deployment, SandboxId};
 pub use lifecycle::{OnShutdown, Place, Pool, Sandboxes, Settings};

@@ -1,0 +1,417 @@
+//! Boxes, as this machine knows them. Everything here may wait, and runs where that holds nobody up.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    os::fd::AsRawFd as _,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
+
+use parking_lot::{Mutex, MutexGuard};
+use rustix::process::Pid;
+use tokio::process::Child;
+
+use super::{
+    Options,
+    folder::{self, Folder},
+    launch::{Launch, Log, memory_file},
+    options,
+    processes::{self, Marked, Tree, halt},
+    seccomp,
+    stage::{Sources, Stage},
+    users::Users,
+    view,
+};
+use crate::{
+    Deployment, Error, Found, Limits, Network, Running, SandboxId, Spec, Stats,
+    host::{
+        cgroup::{Cgroups, Group},
+        disk::{Disk, Resized, folder_usage},
+        end_all,
+    },
+};
+
+/// How long a box's files are counted.
+const COUNT_LIMIT: Duration = Duration::from_secs(2);
+
+/// The processes of bubblewrap itself, which a box's limit leaves out.
+const OWN_PROCESSES: u32 = 2;
+
+/// Where `boxd` offers the server's proxy.
+const PROXY_PORT: u16 = 13128;
+
+/// Locks of boxes: two that share one wait for each other now and then.
+const LOCKS: usize = 1024;
+
+/// The boxes of one deployment.
+#[derive(Debug)]
+pub(super) struct Boxes {
+    pub(super) deployment: Deployment,
+    roots: BTreeMap<String, PathBuf>,
+    bubblewrap: PathBuf,
+    users: Users,
+    cgroups: OnceLock<Option<Cgroups>>,
+    disks: OnceLock<bool>,
+    locks: [Mutex<()>; LOCKS],
+}
+
+impl Boxes {
+    pub(super) fn new(deployment: Deployment, options: Options) -> Self {
+        let users = Users::new(options.uids, &deployment.dir);
+        Self {
+            users,
+            roots: options.roots,
+            bubblewrap: options.program,
+            deployment,
+            cgroups: OnceLock::new(),
+            disks: OnceLock::new(),
+            locks: [const { Mutex::new(()) }; LOCKS],
+        }
+    }
+
+    /// The program.
+    pub(super) fn bubblewrap(&self) -> &Path {
+        &self.bubblewrap
+    }
+
+    /// Makes what outlives a box's processes.
+    pub(super) fn create(&self, id: SandboxId, spec: &Spec) -> Result<(), Error> {
+        let _lock = self.lock(id);
+        // What cannot start is not made.
+        self.options(id, spec)?;
+        let folder = self.folder(id);
+        let user = self.users.of(id)?;
+        folder.create(user)?;
+        let disk = folder.limited_disk();
+        if let Some(bytes) = spec.limits.disk
+            && self.has_disks()
+        {
+            disk.create(bytes, (user.unwrap_or(0), user.unwrap_or(0)))?;
+        }
+        if disk.exists() {
+            disk.mount(spec.limits.disk)?;
+        }
+        folder.furnish(user)
+    }
+
+    /// Starts a box. Nothing of an earlier run is left then.
+    pub(super) fn start(&self, id: SandboxId, spec: &Spec) -> Result<(Child, Log), Error> {
+        let _lock = self.lock(id);
+        let folder = self.existing(id)?;
+        if folder.has_socket() {
+            self.end(id, &folder)?;
+        }
+        let user = self.users.of(id)?;
+        let disk = folder.limited_disk();
+        if disk.exists() {
+            disk.mount(spec.limits.disk)?;
+        }
+        let failed = |cause: std::io::Error| Error::failed("start a box", cause);
+        view::write_settings(&self.deployment.dir).map_err(failed)?;
+        let listener = folder.listen().map_err(failed)?;
+        let seccomp = memory_file("seccomp", &seccomp::filter()).map_err(failed)?;
+        let mut options = self.options(id, spec)?;
+        options.add(["--seccomp", &seccomp.as_raw_fd().to_string()]);
+        let (options, sources) = options.finish();
+        let stage = match sources {
+            Sources::Direct => None,
+            Sources::Staged(sources) => Some(Stage::new(&folder.stage(), &self.bubblewrap, &sources).map_err(failed)?),
+        };
+        let entrances = match self.new_group(id, &folder, &spec.limits)? {
+            Some(group) => group.entrances(),
+            None => Vec::new(),
+        };
+        let proxy_port = (spec.network != Network::Closed).then_some(PROXY_PORT);
+        let launch = Launch {
+            bubblewrap: &self.bubblewrap,
+            mark: processes::mark(&self.deployment.name, id),
+            options,
+            command: options::boxd(spec, listener.as_raw_fd(), proxy_port),
+            inherited: vec![listener.into(), seccomp],
+            entrances,
+            stage,
+            user,
+        };
+        launch.start().map_err(failed)
+    }
+
+    /// What stands in for control groups in a box that has just come up.
+    pub(super) fn limit_without_group(&self, id: SandboxId, limits: &Limits) {
+        if self.group(id, &self.folder(id)).is_none()
+            && let Some(init) = self.init(id)
+        {
+            Tree::of(init).limit(limits);
+        }
+    }
+
+    /// Halts a box or lets it go on.
+    pub(super) fn halt(&self, id: SandboxId, halted: bool) -> Result<(), Error> {
+        let _lock = self.lock(id);
+        let folder = self.existing(id)?;
+        let group = self.group(id, &folder).filter(|group| !group.processes().is_empty());
+        match (group, self.init(id)) {
+            (_, None) => Err(Error::Gone("it does not run".to_owned())),
+            (Some(group), Some(_)) => group.freeze(halted),
+            (None, Some(init)) => {
+                halt(init, halted);
+                Ok(())
+            }
+        }
+    }
+
+    /// Ends a box's processes, and what they had.
+    pub(super) fn stop(&self, id: SandboxId) -> Result<(), Error> {
+        let _lock = self.lock(id);
+        let folder = self.folder(id);
+        self.end(id, &folder)?;
+        if folder.exists() { folder.limited_disk().unmount() } else { Ok(()) }
+    }
+
+    /// Removes a box.
+    pub(super) fn destroy(&self, id: SandboxId) -> Result<(), Error> {
+        let _lock = self.lock(id);
+        let folder = self.folder(id);
+        self.end(id, &folder)?;
+        folder.remove()?;
+        self.users.free(id);
+        Ok(())
+    }
+
+    pub(super) fn set_limits(&self, id: SandboxId, limits: &Limits) -> Result<(), Error> {
+        let _lock = self.lock(id);
+        let folder = self.existing(id)?;
+        let disk = folder.limited_disk();
+        if let Some(bytes) = limits.disk
+            && disk.exists()
+            && disk.resize(bytes)? == Resized::AtNextMount
+        {
+            tracing::info!(%id, "a disk gets its new size when its box is started the next time");
+        }
+        match (self.group(id, &folder), self.init(id)) {
+            (Some(group), Some(_)) => group.limit(&with_own(limits)),
+            (None, Some(init)) => {
+                Tree::of(init).limit(limits);
+                Ok(())
+            }
+            // The next start sets them.
+            (_, None) => Ok(()),
+        }
+    }
+
+    pub(super) fn stats(&self, id: SandboxId) -> Result<Stats, Error> {
+        let folder = self.existing(id)?;
+        let usage = match (self.group(id, &folder), self.init(id)) {
+            (_, None) => crate::host::cgroup::Usage::default(),
+            (Some(group), Some(_)) => group.usage(),
+            (None, Some(init)) => Tree::of(init).usage(),
+        };
+        let disk = folder.limited_disk();
+        let disk_is_enforced = disk.exists();
+        let used = if disk_is_enforced {
+            disk.usage().ok()
+        } else {
+            folder_usage(&folder.disk(), Instant::now() + COUNT_LIMIT).ok()
+        };
+        Ok(Stats { memory: usage.memory, cpu_micros: usage.cpu_micros, pids: usage.pids, disk: used, disk_is_enforced })
+    }
+
+    /// All boxes, with a process of each that runs.
+    pub(super) fn list(&self) -> Result<Vec<(Found, Option<Pid>)>, Error> {
+        let mut ids: BTreeSet<_> = folder::ids(&self.deployment.dir)
+            .map_err(|cause| Error::failed("list the boxes", cause))?
+            .into_iter()
+            .collect();
+        let marked = self.marked();
+        ids.extend(marked.iter().map(|process| process.id));
+        if let Some(cgroups) = self.cgroups() {
+            ids.extend(cgroups.names().iter().filter_map(|name| folder::id(name)));
+        }
+        let found = ids.into_iter().map(|id| {
+            let own = || marked.iter().filter(move |process| process.id == id);
+            let init = own().find(|process| process.is_init).map(|process| process.pid);
+            let running = match init {
+                None => Running::No,
+                Some(init) if self.is_halted(id, init) => Running::Paused,
+                Some(_) => Running::Yes,
+            };
+            // The one outside knows how the box ends; without it, the first one inside will do.
+            let watched = own().find(|process| !process.is_init).map(|process| process.pid).or(init);
+            (Found { id, running }, watched.filter(|_| init.is_some()))
+        });
+        Ok(found.collect())
+    }
+
+    /// Why a box ended: `status` is how, if it is known, and `log` what it said.
+    pub(super) fn reason(
+        &self,
+        id: SandboxId,
+        limits: Option<Limits>,
+        status: Option<String>,
+        log: Option<&Log>,
+    ) -> String {
+        let kills = self.group(id, &self.folder(id)).map_or(0, |group| group.memory_kills());
+        if kills > 0 {
+            return match limits.and_then(|limits| limits.memory) {
+                Some(bytes) => {
+                    format!("it used more memory than its limit of {}", longshore_protocol::sandbox::ByteSize(bytes))
+                }
+                None => "it used more memory than its limit".to_owned(),
+            };
+        }
+        match (log.and_then(Log::last_line), status) {
+            (Some(line), _) => format!("it ended: {line}"),
+            (None, Some(status)) => format!("it ended with {status}"),
+            (None, None) => "it ended".to_owned(),
+        }
+    }
+
+    /// Ends what is left of a box that ended by itself.
+    pub(super) fn clear(&self, id: SandboxId) -> Result<(), Error> {
+        let _lock = self.lock(id);
+        self.kill(id, &self.folder(id))
+    }
+
+    pub(super) fn folder(&self, id: SandboxId) -> Folder {
+        Folder::new(&self.deployment.dir, id)
+    }
+
+    /// The control groups that boxes get, if there can be any. The first call looks for them.
+    pub(super) fn cgroups(&self) -> Option<&Cgroups> {
+        let find = || match Cgroups::find(&self.groups_name()) {
+            Ok(cgroups) => {
+                let missing = cgroups.missing();
+                if !missing.is_empty() {
+                    tracing::warn!(?missing, "the limits of these kinds do not hold for boxes on this machine");
+                }
+                Some(cgroups)
+            }
+            Err(reason) => {
+                tracing::warn!(
+                    reason,
+                    "there are no control groups: limits of memory and processes hold for each process of a box, and \
+                     limits of processor time do not hold"
+                );
+                None
+            }
+        };
+        self.cgroups.get_or_init(find).as_ref()
+    }
+
+    pub(super) fn groups_name(&self) -> String {
+        format!("longshore-{}", self.deployment.name)
+    }
+
+    /// What a box of `spec` is told, up to what is only known at its start.
+    fn options(&self, id: SandboxId, spec: &Spec) -> Result<options::Options, Error> {
+        let sources = match self.users.of(id)? {
+            None => Sources::Direct,
+            Some(_) => Sources::Staged(Vec::new()),
+        };
+        let (dir, folder) = (&self.deployment.dir, self.folder(id));
+        let mut options = options::Options::new(sources);
+        options.variables(spec)?;
+        let has_var_tmp = match &spec.image {
+            None => {
+                view::show_machine(&mut options, dir);
+                true
+            }
+            Some(name) => {
+                let root = self.roots.get(name).ok_or_else(|| self.no_root(name))?;
+                view::show_root(&mut options, dir, root)?;
+                root.join("var/tmp").is_dir()
+            }
+        };
+        options.system();
+        view::show_own(&mut options, &folder.disk(), &self.deployment.program, has_var_tmp);
+        options.volumes(&spec.volumes)?;
+        Ok(options)
+    }
+
+    fn no_root(&self, name: &str) -> Error {
+        let known: Vec<_> = self.roots.keys().map(String::as_str).collect();
+        let known =
+            if known.is_empty() { "none is set up".to_owned() } else { format!("there are {}", known.join(", ")) };
+        Error::Invalid(format!("there is no root file system called {name}: {known}"))
+    }
+
+    fn existing(&self, id: SandboxId) -> Result<Folder, Error> {
+        let folder = self.folder(id);
+        if folder.exists() { Ok(folder) } else { Err(Error::Gone(format!("there is no box {id}"))) }
+    }
+
+    /// The box's control group, whether or not it is there; none if there are no control groups.
+    fn group(&self, id: SandboxId, folder: &Folder) -> Option<Box<dyn Group>> {
+        folder.group().or_else(|| Some(self.cgroups()?.group(&id.to_string())))
+    }
+
+    /// A control group with limits for a box that is about to start.
+    fn new_group(&self, id: SandboxId, folder: &Folder, limits: &Limits) -> Result<Option<Box<dyn Group>>, Error> {
+        let Some(cgroups) = self.cgroups() else { return Ok(None) };
+        let group = cgroups.group(&id.to_string());
+        folder.record(&*group)?;
+        group.create()?;
+        group.limit(&with_own(limits))?;
+        Ok(Some(group))
+    }
+
+    /// Ends a box's processes and removes its control group and its socket.
+    fn end(&self, id: SandboxId, folder: &Folder) -> Result<(), Error> {
+        self.kill(id, folder)?;
+        if let Some(group) = self.group(id, folder) {
+            group.remove()?;
+        }
+        folder.remove_socket();
+        Ok(())
+    }
+
+    fn kill(&self, id: SandboxId, folder: &Folder) -> Result<(), Error> {
+        let group = self.group(id, folder).filter(|group| group.exists());
+        let find = || {
+            let marked = self.marked().into_iter().filter(|process| process.id == id).map(|process| process.pid);
+            marked.chain(group.iter().flat_map(|group| group.processes())).collect()
+        };
+        if let Some(group) = &group {
+            group.kill();
+        }
+        let thaw = || {
+            if let Some(group) = &group {
+                let _ = group.freeze(false);
+            }
+        };
+        end_all(find, thaw)
+    }
+
+    fn marked(&self) -> Vec<Marked> {
+        processes::marked(&self.deployment.name, &self.users)
+    }
+
+    /// The first process inside a box.
+    fn init(&self, id: SandboxId) -> Option<Pid> {
+        self.marked().into_iter().find(|process| process.id == id && process.is_init).map(|process| process.pid)
+    }
+
+    fn is_halted(&self, id: SandboxId, init: Pid) -> bool {
+        self.group(id, &self.folder(id)).is_some_and(|group| group.is_frozen()) || Tree::of(init).is_halted()
+    }
+
+    /// Whether a disk can have a limit. The first call tries it.
+    fn has_disks(&self) -> bool {
+        *self.disks.get_or_init(|| match Disk::try_in(&self.deployment.dir) {
+            Ok(()) => true,
+            Err(reason) => {
+                tracing::warn!(reason, "limits of disks do not hold by themselves on this machine");
+                false
+            }
+        })
+    }
+
+    fn lock(&self, id: SandboxId) -> MutexGuard<'_, ()> {
+        let [.., high, low] = id.0.into_bytes();
+        self.locks[usize::from(u16::from_be_bytes([high, low])) % LOCKS].lock()
+    }
+}
+
+fn with_own(limits: &Limits) -> Limits {
+    Limits { pids: limits.pids.map(|pids| pids.saturating_add(OWN_PROCESSES)), ..*limits }
+}
