@@ -5,6 +5,7 @@
 
 mod backend;
 mod backends;
+mod checkup;
 pub mod egress;
 mod error;
 mod id;
@@ -12,7 +13,12 @@ mod lifecycle;
 mod spec;
 
 pub use backend::{Backend, Death, Found, Progress, Running, Stats};
-pub use backends::{Backends, local::LocalBackend};
+pub use backends::{
+    Backends,
+    docker::{Docker, DockerOptions},
+    local::LocalBackend,
+};
+pub use checkup::{Finding, Level};
 pub use error::Error;
 pub use id::{Deployment, SandboxId};
 pub use lifecycle::{OnShutdown, Place, Pool, Sandboxes, Settings};

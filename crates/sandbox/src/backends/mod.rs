@@ -1,5 +1,6 @@
 //! The kinds of boxes: one file or folder each.
 
+pub(crate) mod docker;
 pub(crate) mod local;
 
 use std::sync::Arc;
