@@ -3,7 +3,10 @@
 use std::{collections::BTreeSet, fs, io::Write as _, path::Path, sync::Arc};
 
 use anyhow::{Context as _, Result, bail};
-use longshore_sandbox::{Backend, Backends, Deployment, LocalBackend, Sandboxes, Settings};
+use longshore_sandbox::{
+    Backend, Backends, Bubblewrap, BubblewrapOptions, Deployment, Docker, DockerOptions, LocalBackend, Sandboxes,
+    Settings,
+};
 use longshore_store::Store;
 use longshore_workspace::LocalOptions;
 use uuid::Uuid;
@@ -84,6 +87,21 @@ impl Maker<'_> {
         let deployment = deployment.clone();
         Ok(match name {
             "local" => Arc::new(LocalBackend::new(self.local.clone())),
+            "bubblewrap" => Arc::new(Bubblewrap::new(
+                deployment,
+                BubblewrapOptions { roots: self.config.bubblewrap.roots.clone(), ..BubblewrapOptions::default() },
+            )),
+            "docker" => {
+                let entry = &self.config.docker;
+                let address = entry.address.clone().or_else(|| self.environment.get("DOCKER_HOST").map(str::to_owned));
+                let options = DockerOptions {
+                    address,
+                    runtime: entry.runtime.clone(),
+                    user: entry.user.clone(),
+                    ..DockerOptions::default()
+                };
+                Arc::new(Docker::new(deployment, options))
+            }
             other => bail!("there is no kind of box '{other}': choose local, bubblewrap or docker"),
         })
     }

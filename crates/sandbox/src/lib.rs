@@ -5,8 +5,8 @@
 
 mod backend;
 mod backends;
-pub mod egress;
 mod checkup;
+pub mod egress;
 mod error;
 pub mod host;
 mod id;
@@ -14,8 +14,12 @@ mod lifecycle;
 mod spec;
 
 pub use backend::{Backend, Death, Found, Progress, Running, Stats};
-pub use backends::{Backends, local::LocalBackend};
-pub use backends::bubblewrap::{Bubblewrap, Options as BubblewrapOptions};
+pub use backends::{
+    Backends,
+    bubblewrap::{Bubblewrap, Options as BubblewrapOptions},
+    docker::{Docker, DockerOptions},
+    local::LocalBackend,
+};
 pub use checkup::{Finding, Level};
 pub use error::Error;
 pub use id::{Deployment, SandboxId};

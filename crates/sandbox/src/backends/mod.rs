@@ -1,6 +1,7 @@
 //! The kinds of boxes: one file or folder each.
 
 pub(crate) mod bubblewrap;
+pub(crate) mod docker;
 pub(crate) mod local;
 
 use std::sync::Arc;

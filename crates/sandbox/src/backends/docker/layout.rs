@@ -1,0 +1,115 @@
+//! What a box keeps on this machine, and what its parts are called.
+
+use std::{
+    fs, io,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use super::tree;
+use crate::{Deployment, SandboxId};
+
+/// The label with the deployment's name, on all that belongs to it.
+pub(super) const DEPLOYMENT_LABEL: &str = "longshore.deployment";
+/// The label with the box's id, on all that belongs to it.
+pub(super) const BOX_LABEL: &str = "longshore.box";
+
+/// Our own folder in a box.
+pub(super) const OWN_DIR: &str = "/.longshore";
+/// The program in a box.
+pub(super) const PROGRAM: &str = "/.longshore/longshore";
+/// The folder in a box with the socket, if the box shares one with this machine.
+pub(super) const RUN_DIR: &str = "/.longshore/run";
+/// The name of the socket in that folder.
+pub(super) const SOCKET: &str = "boxd.sock";
+/// Where `boxd` listens in a box that shares no folder: a name without a file, so that any image will do.
+pub(super) const ABSTRACT_SOCKET: &str = "@longshore-boxd";
+/// The folder in a box that outlives everything but the box.
+pub(super) const WORKSPACE: &str = "/workspace";
+
+/// What the things of one deployment are called, and where they are.
+#[derive(Debug)]
+pub(super) struct Layout {
+    deployment: String,
+    dir: PathBuf,
+}
+
+impl Layout {
+    pub(super) fn new(deployment: &Deployment) -> Self {
+        // A folder of its own, so that no other backend takes the folders here for boxes that somebody lost.
+        Self { deployment: deployment.name.clone(), dir: deployment.dir.join("docker") }
+    }
+
+    /// The name of a box's container.
+    pub(super) fn container(&self, id: SandboxId) -> String {
+        format!("longshore-{}-{id}", self.deployment)
+    }
+
+    /// The name of a box's volume for [`WORKSPACE`].
+    pub(super) fn volume(&self, id: SandboxId) -> String {
+        format!("longshore-{}-{id}-workspace", self.deployment)
+    }
+
+    /// The name of the network that boxes with [`crate::Network::Bridge`] share.
+    pub(super) fn network(&self) -> String {
+        format!("longshore-{}", self.deployment)
+    }
+
+    /// What a box keeps on this machine.
+    pub(super) fn folders(&self, id: SandboxId) -> Folders {
+        Folders { root: self.dir.join(id.to_string()) }
+    }
+
+    /// The folder with the folders of all boxes.
+    pub(super) fn dir(&self) -> PathBuf {
+        self.dir.clone()
+    }
+}
+
+/// What a box keeps on this machine.
+#[derive(Debug, Clone)]
+pub(super) struct Folders {
+    root: PathBuf,
+}
+
+impl Folders {
+    /// Where `boxd` makes its socket.
+    pub(super) fn run(&self) -> PathBuf {
+        self.root.join("run")
+    }
+
+    /// What is at [`WORKSPACE`] in the box.
+    pub(super) fn workspace(&self) -> PathBuf {
+        self.root.join("disk").join("workspace")
+    }
+
+    /// Makes them. Every user in the box may write in the inner ones; here nobody else reaches them, because the outer one is
+    /// closed.
+    pub(super) fn make(&self) -> io::Result<()> {
+        let make = |path: &Path| fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+        make(&self.root)?;
+        for open in [self.run(), self.workspace()] {
+            make(&open)?;
+            fs::set_permissions(&open, fs::Permissions::from_mode(0o777))?;
+        }
+        Ok(())
+    }
+
+    /// Removes them.
+    pub(super) fn remove(&self) -> io::Result<()> {
+        tree::remove(&self.root)
+    }
+}
+
+/// The boxes that have folders in `dir`.
+pub(super) fn boxes(dir: &Path) -> io::Result<Vec<SandboxId>> {
+    let entries = match fs::read_dir(dir) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut boxes = Vec::new();
+    for entry in entries {
+        boxes.extend(entry?.file_name().to_str().and_then(|name| name.parse::<SandboxId>().ok()));
+    }
+    Ok(boxes)
+}

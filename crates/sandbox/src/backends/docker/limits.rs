@@ -1,0 +1,49 @@
+//! What a box may use, as the engine says it.
+
+use bollard::models::ContainerUpdateBody;
+
+use super::facts::Facts;
+use crate::Limits;
+
+/// The limits of a container; nothing means none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ContainerLimits {
+    pub(super) memory: Option<i64>,
+    pub(super) memory_swap: Option<i64>,
+    pub(super) nano_cpus: Option<i64>,
+    pub(super) pids_limit: Option<i64>,
+}
+
+/// For a container that is made.
+pub(super) fn at_start(limits: &Limits, facts: &Facts) -> ContainerLimits {
+    let memory = limits.memory.map(signed);
+    ContainerLimits {
+        memory,
+        // The sum of both: no swap.
+        memory_swap: memory,
+        // The engine refuses more processors than there are.
+        nano_cpus: limits.cpu_milli.map(|milli| nano(milli.min(facts.processors.saturating_mul(1000)))),
+        pids_limit: limits.pids.map(i64::from),
+    }
+}
+
+/// For a container that is there. To the engine nothing means that all stays as it is, so what has no limit gets the size of
+/// the machine.
+pub(super) fn later(limits: &Limits, facts: &Facts) -> ContainerUpdateBody {
+    let bounded = at_start(limits, facts);
+    ContainerUpdateBody {
+        memory: Some(bounded.memory.unwrap_or_else(|| signed(facts.memory))),
+        memory_swap: Some(bounded.memory_swap.unwrap_or(-1)),
+        nano_cpus: Some(bounded.nano_cpus.unwrap_or_else(|| nano(facts.processors.saturating_mul(1000)))),
+        pids_limit: Some(bounded.pids_limit.unwrap_or(-1)),
+        ..ContainerUpdateBody::default()
+    }
+}
+
+fn nano(milli: u32) -> i64 {
+    i64::from(milli) * 1_000_000
+}
+
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}

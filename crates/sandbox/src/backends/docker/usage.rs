@@ -1,0 +1,72 @@
+//! What a box uses.
+
+use std::path::PathBuf;
+
+use bollard::{models::ContainerStatsResponse, query_parameters::StatsOptionsBuilder};
+use futures::StreamExt;
+
+use super::{Docker, engine::is_missing, layout::WORKSPACE, state::State, tree};
+use crate::{Error, Running, SandboxId, Stats};
+
+impl Docker {
+    /// What a box uses now.
+    pub(super) async fn usage(&self, id: SandboxId) -> Result<Stats, Error> {
+        let (state, resources) = tokio::join!(self.state_with_size(id), self.resources(id));
+        let state = state?.ok_or_else(|| gone("it has no container"))?;
+        let resources = resources?.filter(|_| state.running != Running::No);
+
+        let written = state.container.size_rw.and_then(|bytes| u64::try_from(bytes).ok());
+        let volumes = self.volumes(id, &state).await?;
+        let memory = resources.as_ref().and_then(memory);
+        let cpu = resources.as_ref().and_then(|stats| stats.cpu_stats.as_ref()?.cpu_usage.as_ref()?.total_usage);
+        let pids = resources.as_ref().and_then(|stats| stats.pids_stats.as_ref()?.current);
+        Ok(Stats {
+            memory,
+            cpu_micros: cpu.map(|nanos| nanos / 1000),
+            pids: pids.and_then(|count| u32::try_from(count).ok()),
+            disk: written.map(|bytes| bytes.saturating_add(volumes)),
+            disk_is_enforced: state.bounds_disk && !state.has_volume,
+        })
+    }
+
+    async fn resources(&self, id: SandboxId) -> Result<Option<ContainerStatsResponse>, Error> {
+        let options = StatsOptionsBuilder::default().stream(false).one_shot(true).build();
+        let client = self.engine.client().await?;
+        match client.stats(&self.layout.container(id), Some(options)).boxed().next().await {
+            None => Ok(None),
+            Some(Ok(stats)) => Ok(Some(stats)),
+            Some(Err(refusal)) if is_missing(&refusal) => Err(gone("it has no container")),
+            Some(Err(refusal)) => Err(self.engine.failed("ask what the box uses", refusal)),
+        }
+    }
+
+    /// What the volumes take: the workspace, and those that the image asks for. On another machine they cannot be measured, and
+    /// there the workspace is no volume.
+    async fn volumes(&self, id: SandboxId, state: &State) -> Result<u64, Error> {
+        let mounts = state.container.mounts.iter().flatten();
+        let volumes = mounts.filter(|mount| mount.typ.as_deref() == Some("volume"));
+        let paths: Vec<PathBuf> = volumes
+            .filter_map(|mount| match mount.destination.as_deref() {
+                Some(WORKSPACE) => Some(self.layout.folders(id).workspace()),
+                _ => mount.source.as_ref().map(PathBuf::from),
+            })
+            .collect();
+        let measure = move || {
+            paths.iter().map(|path| tree::measure(path)).try_fold(0, |sum: u64, bytes| Ok(sum.saturating_add(bytes?)))
+        };
+        let measured: std::io::Result<u64> = super::blocking(measure).await;
+        measured.map_err(|cause| Error::failed("measure what the box has on disk", cause))
+    }
+}
+
+/// What programs use: pages that only keep files near are given back when somebody needs them.
+fn memory(stats: &ContainerStatsResponse) -> Option<u64> {
+    let memory = stats.memory_stats.as_ref()?;
+    let details = memory.stats.as_ref();
+    let cache = details.and_then(|details| details.get("total_inactive_file").or_else(|| details.get("inactive_file")));
+    Some(memory.usage?.saturating_sub(cache.copied().unwrap_or(0)))
+}
+
+fn gone(why: &str) -> Error {
+    Error::Gone(why.to_owned())
+}
