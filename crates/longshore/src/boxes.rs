@@ -87,10 +87,7 @@ impl Maker<'_> {
         let deployment = deployment.clone();
         Ok(match name {
             "local" => Arc::new(LocalBackend::new(self.local.clone())),
-            "bubblewrap" => Arc::new(Bubblewrap::new(
-                deployment,
-                BubblewrapOptions { roots: self.config.bubblewrap.roots.clone(), ..BubblewrapOptions::default() },
-            )),
+            "bubblewrap" => Arc::new(Bubblewrap::new(deployment, self.bubblewrap_options())),
             "docker" => {
                 let entry = &self.config.docker;
                 let address = entry.address.clone().or_else(|| self.environment.get("DOCKER_HOST").map(str::to_owned));
@@ -104,6 +101,16 @@ impl Maker<'_> {
             }
             other => bail!("there is no kind of box '{other}': choose local, bubblewrap or docker"),
         })
+    }
+
+    fn bubblewrap_options(&self) -> BubblewrapOptions {
+        let mut options =
+            BubblewrapOptions { roots: self.config.bubblewrap.roots.clone(), ..BubblewrapOptions::default() };
+        if self.config.lifecycle.folder.is_some() {
+            // The folder belongs to whoever runs this program, and nobody else could write to it.
+            options.uids = 0..0;
+        }
+        options
     }
 
     fn deployment(&self) -> Result<Deployment> {

@@ -39,7 +39,7 @@ pub(crate) struct Lifecycle {
     pub(crate) volumes: Vec<String>,
     /// The folder of this machine that is everybody's `/workspace`: for a single user only.
     #[serde(skip)]
-    folder: Option<PathBuf>,
+    pub(crate) folder: Option<PathBuf>,
     /// Private networks that boxes may reach: `10.1.2.0/24`.
     private_allowed: Vec<String>,
     /// Seconds without use after which a box is removed with its files; 0 for never.

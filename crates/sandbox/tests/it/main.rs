@@ -1,6 +1,6 @@
 //! Boxes from the outside.
 
-mod egress;
 mod bubblewrap;
+mod egress;
 mod host_cgroup;
 mod host_disk;

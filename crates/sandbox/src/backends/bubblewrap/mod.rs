@@ -47,7 +47,8 @@ pub struct Options {
     /// Root file systems by the name that a [`Spec`] calls them by its image: absolute paths of folders that everybody may
     /// read. A box without an image sees this machine's programs.
     pub roots: BTreeMap<String, PathBuf>,
-    /// Numbers of users and groups that belong to nobody, one for each box, if the server is root.
+    /// Numbers of users and groups that belong to nobody, one for each box, if the server is root. Nothing here means that
+    /// boxes are the server's own user: for a single user's own files.
     pub uids: Range<u32>,
 }
 

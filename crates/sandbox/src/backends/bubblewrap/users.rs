@@ -28,7 +28,7 @@ pub(super) struct Users {
 impl Users {
     /// Those in `range`, for boxes with folders in `dir`.
     pub(super) fn new(range: Range<u32>, dir: &Path) -> Self {
-        let range = rustix::process::geteuid().is_root().then_some(range);
+        let range = Some(range).filter(|range| rustix::process::geteuid().is_root() && !range.is_empty());
         Self { range, dir: dir.to_owned(), taken: Mutex::default() }
     }
 
