@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, fs, io::Write as _, path::Path, sync::Arc};
 
 use anyhow::{Context as _, Result, bail};
 use longshore_sandbox::{
-    Backend, Backends, Bubblewrap, BubblewrapOptions, Deployment, Docker, DockerOptions, LocalBackend, Sandboxes,
-    Settings,
+    Backend, Backends, Bubblewrap, BubblewrapOptions, Deployment, Docker, DockerOptions, Finding, LocalBackend,
+    Sandboxes, Settings,
 };
 use longshore_store::Store;
 use longshore_workspace::LocalOptions;
@@ -51,6 +51,19 @@ impl Maker<'_> {
             backends.push(self.backend(other, &deployment)?);
         }
         Ok(Sandboxes::new(settings, Backends::new(backends), store))
+    }
+
+    /// What this machine can do for each kind, and which of them would be used; none if the one that is asked for does not
+    /// work.
+    pub(crate) async fn examine(&self) -> Result<(Vec<Examined>, Option<&'static str>)> {
+        let deployment = self.deployment()?;
+        let mut kinds = Vec::new();
+        for name in ["local", "bubblewrap", "docker"] {
+            let backend = self.backend(name, &deployment)?;
+            kinds.push(Examined { name: backend.name(), findings: backend.findings().await });
+        }
+        let chosen = self.chosen(&self.config.settings()?, &deployment).await;
+        Ok((kinds, chosen.ok().map(|backend| backend.name())))
     }
 
     /// The kind that the operator named, or the one that suits this machine.
@@ -120,6 +133,12 @@ impl Maker<'_> {
             program: std::env::current_exe().context("the program's own file is not known")?,
         })
     }
+}
+
+/// A kind of boxes, and what this machine can do for it.
+pub(crate) struct Examined {
+    pub(crate) name: &'static str,
+    pub(crate) findings: Vec<Finding>,
 }
 
 /// The deployment's name: made once and kept, so that the next start finds the boxes of this one.

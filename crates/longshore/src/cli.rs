@@ -30,6 +30,9 @@ pub(crate) enum Command {
     Run(Run),
     /// See an agent work: starts a server, gives an agent a small task in a temporary folder, and shows what happens.
     Demo(Demo),
+    /// Say which boxes this machine can make, what they lack, and what to do about it.
+    #[command(after_help = "Exit code: 0 if the boxes that a server with these options would use work, else 1.")]
+    Doctor(Doctor),
     /// Print the OpenAPI document of the server.
     Openapi,
     /// Wait for the end of a server, then end what it started.
@@ -66,6 +69,17 @@ pub(crate) struct Boxd {
     /// Serve nothing, but pass standard input and output to the socket at this path, or with this @NAME.
     #[arg(long, value_name = "ADDRESS", group = "where", conflicts_with = "proxy_port")]
     pub(crate) connect: Option<OsString>,
+}
+
+/// Options of `longshore doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    #[command(flatten)]
+    pub(crate) sandbox: SandboxFlags,
+
+    /// Print the findings as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Options of `longshore serve`. Each has a default that suits a single user on this machine.

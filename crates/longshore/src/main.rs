@@ -5,6 +5,7 @@ mod boxes;
 mod cli;
 mod config;
 mod demo;
+mod doctor;
 mod failure;
 mod guard;
 mod logging;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Command::Serve(options) => code(serve::serve(options)),
         Command::Run(options) => run::run(options),
         Command::Demo(options) => demo::demo(options),
+        Command::Doctor(options) => doctor::doctor(options),
         Command::Openapi => code(print(&longshore_server::Server::openapi())),
         Command::Guard { marker } => {
             guard::guard(&marker);

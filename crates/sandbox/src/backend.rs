@@ -5,7 +5,7 @@ use std::{fmt, io, path::Path, sync::Arc};
 use async_trait::async_trait;
 use longshore_workspace::{Connect, Stream, Workspace};
 
-use crate::{Error, Limits, SandboxId, Spec};
+use crate::{Error, Finding, Limits, SandboxId, Spec};
 
 /// Makes boxes of one kind.
 ///
@@ -35,6 +35,9 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`Error::Unavailable`].
     async fn check(&self) -> Result<(), Error>;
+
+    /// What this machine can do for such boxes, and what they lack: for people to read.
+    async fn findings(&self) -> Vec<Finding>;
 
     /// Fetches what boxes of `spec` need and this machine lacks: an image. Says how far it is.
     ///

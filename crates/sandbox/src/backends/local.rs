@@ -5,7 +5,7 @@ use std::{io, sync::Arc};
 use async_trait::async_trait;
 use longshore_workspace::{Local, LocalOptions, Stream, Workspace};
 
-use crate::{Backend, Death, Error, Found, Limits, Progress, SandboxId, Spec, Stats};
+use crate::{Backend, Death, Error, Finding, Found, Limits, Progress, SandboxId, Spec, Stats};
 
 /// This machine as everybody's box: nothing isolates, nothing is limited, nothing is left to clean up.
 #[derive(Debug, Clone)]
@@ -32,6 +32,11 @@ impl Backend for LocalBackend {
 
     async fn check(&self) -> Result<(), Error> {
         Ok(())
+    }
+
+    async fn findings(&self) -> Vec<Finding> {
+        let advice = "for agents and users that you do not trust, choose another backend";
+        vec![Finding::warning("isolation", "there is none: work is done as the server's own user", advice)]
     }
 
     async fn prepare(&self, _spec: &Spec, _progress: Progress<'_>) -> Result<(), Error> {

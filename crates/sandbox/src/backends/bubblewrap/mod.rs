@@ -82,15 +82,6 @@ impl Bubblewrap {
         Self { boxes: Arc::new(Boxes::new(deployment, options)), watch: Watch::new(), first_streams: Mutex::default() }
     }
 
-    /// What this machine can do for such boxes, found by making one.
-    pub async fn findings(&self) -> Vec<Finding> {
-        let mut findings = self.blocking(|boxes| Ok(check::findings(boxes))).await.unwrap_or_default();
-        if findings.iter().all(|finding| finding.level != Level::Missing) {
-            findings.push(check::of_trial(self.try_one().await));
-        }
-        findings
-    }
-
     async fn try_one(&self) -> Result<(), Error> {
         let (id, spec) = (SandboxId::random(), check::trial());
         let tried = async {
@@ -180,6 +171,15 @@ impl Backend for Bubblewrap {
             let advice = finding.advice.map(|advice| format!("; {advice}")).unwrap_or_default();
             Err(Error::Unavailable { backend: NAME, reason: format!("{}{advice}", finding.detail) })
         })
+    }
+
+    /// Makes a box to find out.
+    async fn findings(&self) -> Vec<Finding> {
+        let mut findings = self.blocking(|boxes| Ok(check::findings(boxes))).await.unwrap_or_default();
+        if findings.iter().all(|finding| finding.level != Level::Missing) {
+            findings.push(check::of_trial(self.try_one().await));
+        }
+        findings
     }
 
     async fn prepare(&self, _: &Spec, _: Progress<'_>) -> Result<(), Error> {

@@ -8,7 +8,7 @@ const SOUND_RUNC: [u32; 3] = [1, 2, 8];
 
 impl Docker {
     /// What the engine can do for boxes. Makes no box.
-    pub async fn check_up(&self) -> Vec<Finding> {
+    pub(super) async fn check_up(&self) -> Vec<Finding> {
         let facts = match self.engine.facts().await {
             Ok(facts) => facts,
             Err(Error::Unavailable { reason, .. }) => {

@@ -38,7 +38,7 @@ use longshore_workspace::Stream;
 use network::BridgeNetwork;
 use parking_lot::Mutex;
 
-use crate::{Backend, Death, Deployment, Error, Found, Limits, Progress, SandboxId, Spec, Stats};
+use crate::{Backend, Death, Deployment, Error, Finding, Found, Limits, Progress, SandboxId, Spec, Stats};
 
 /// How a [`Docker`] backend works.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,6 +144,11 @@ impl Backend for Docker {
         }
         self.network.probe(self).await;
         Ok(())
+    }
+
+    /// Makes no box.
+    async fn findings(&self) -> Vec<Finding> {
+        self.check_up().await
     }
 
     async fn prepare(&self, spec: &Spec, progress: Progress<'_>) -> Result<(), Error> {
