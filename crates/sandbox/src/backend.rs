@@ -81,7 +81,8 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// [`Error`].
     async fn destroy(&self, id: SandboxId) -> Result<(), Error>;
 
-    /// Changes what a box may use. A disk grows without loss; it shrinks only if what is on it fits.
+    /// Changes what a box may use. A disk grows without loss; it shrinks only if what is on it fits. Where a disk cannot
+    /// change while it is in use, it has its new size when the box is started the next time.
     ///
     /// # Errors
     /// [`Error`].

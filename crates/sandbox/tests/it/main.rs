@@ -1,6 +1,10 @@
 //! Boxes from the outside.
 
 mod bubblewrap;
+mod bubblewrap_deaths;
+mod bubblewrap_limits;
+mod bubblewrap_support;
+mod bubblewrap_walls;
 mod egress;
 mod host_cgroup;
 mod host_disk;

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use longshore_workspace::boxd::PROXY_PORT;
 use parking_lot::{Mutex, MutexGuard};
 use rustix::process::Pid;
 use tokio::process::Child;
@@ -37,9 +38,6 @@ const COUNT_LIMIT: Duration = Duration::from_secs(2);
 
 /// The processes of bubblewrap itself, which a box's limit leaves out.
 const OWN_PROCESSES: u32 = 2;
-
-/// Where `boxd` offers the server's proxy.
-const PROXY_PORT: u16 = 13128;
 
 /// Locks of boxes: two that share one wait for each other now and then.
 const LOCKS: usize = 1024;

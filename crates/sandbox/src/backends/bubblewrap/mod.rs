@@ -192,8 +192,8 @@ impl Backend for Bubblewrap {
     }
 
     async fn start(&self, id: SandboxId, spec: &Spec) -> Result<(), Error> {
-        // A start that was broken off, or a server that died, may have left it running.
-        if self.connect(id).await.is_ok() {
+        // A start that was broken off, or a server that died, may have left it running, halted or about to end.
+        if self.connect(id).await.is_ok() && self.resume(id).await.is_ok() && self.wait_until_up(id).await.is_ok() {
             self.list().await?;
             return Ok(());
         }
