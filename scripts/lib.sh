@@ -33,6 +33,25 @@ ensure_build_tools() {
     install_packages "${missing[@]}"
 }
 
+# Programs that boxes need: bubblewrap makes them, the others bound their disks.
+ensure_box_programs() {
+    local missing=()
+    have bwrap || missing+=(bubblewrap)
+    [ -x /sbin/mkfs.ext4 ] || have mkfs.ext4 || missing+=(e2fsprogs)
+    [ ${#missing[@]} -eq 0 ] || install_packages "${missing[@]}"
+}
+
+# The release binary, built and put where people look for it. Prints its path.
+build_release() {
+    cd "$repository"
+    cargo build --release --locked --package longshore >&2 || fail "the build failed" "The messages above say why."
+    local built="${CARGO_TARGET_DIR:-$repository/target}"
+    mkdir -p "$built/release"
+    # The build names its target, because the program is linked statically; the path without it is shorter.
+    ln -f "$built/$(rustc -vV | sed -n 's/^host: //p')/release/longshore" "$built/release/longshore"
+    printf '%s\n' "$built/release/longshore"
+}
+
 install_packages() {
     have apt-get || fail "these packages are needed: $*" "This is no Debian-like system: install them with its package manager, then start again."
     local root=()
