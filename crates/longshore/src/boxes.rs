@@ -107,13 +107,20 @@ impl Maker<'_> {
                 let options = DockerOptions {
                     address,
                     runtime: entry.runtime.clone(),
-                    user: entry.user.clone(),
+                    user: entry.user.clone().or_else(|| self.owner_of_folder()),
                     ..DockerOptions::default()
                 };
                 Arc::new(Docker::new(deployment, options))
             }
             other => bail!("there is no kind of box '{other}': choose local, bubblewrap or docker"),
         })
+    }
+
+    /// Whom files in a folder of this machine should belong to: whoever runs this program. Root is the image's affair.
+    fn owner_of_folder(&self) -> Option<String> {
+        let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+        let is_asked = self.config.lifecycle.folder.is_some() && !user.is_root();
+        is_asked.then(|| format!("{}:{}", user.as_raw(), group.as_raw()))
     }
 
     fn bubblewrap_options(&self) -> BubblewrapOptions {

@@ -79,13 +79,19 @@ pub(crate) async fn begin(
     };
     let created = Box::pin(engine.create(&owner(), wish, Skills::Trimmed)).await;
     created.context("the conversation cannot be made")?;
-    screen.lines(&[Line::new(Style::Dim, format!("{model} in {}", folder.workspace().display()))])?;
+    screen.lines(&[Line::new(Style::Dim, format!("{model} in {}{}", folder.workspace().display(), of_box(folder)))])?;
     if was_cut {
         let text = format!("{AGENTS_FILE} is long: the agent gets its first {MAX_AGENTS_BYTES} bytes");
         screen.tell(&[Line::new(Style::Warning, text)]);
     }
     let events = engine.subscribe(&owner(), folder.id, Replay::Nothing).await?;
     Ok(Session::new(engine.clone(), folder.id, events, Progress::default()))
+}
+
+/// What follows the folder's name if the agent works in a box.
+fn of_box(folder: &Folder) -> String {
+    let kind = folder.sandbox().and_then(|sandbox| sandbox.backend.as_deref());
+    kind.map(|kind| format!(", at {} in a box of {kind}", folder.working_dir().display())).unwrap_or_default()
 }
 
 /// Opens the conversation of an earlier run and says where it stands.
@@ -159,7 +165,7 @@ async fn history(engine: &Engine, owner: &Owner, folder: &Folder) -> Result<Prog
 
 fn recap(folder: &Folder, progress: &Progress) -> Vec<Line> {
     let place = folder.workspace().display();
-    let title = format!("Run {} in {place}: {}", folder.short_id(), folder.task());
+    let title = format!("Run {} in {place}{}: {}", folder.short_id(), of_box(folder), folder.task());
     let state = match progress.status() {
         ExecutionStatus::Finished => "The agent had finished.",
         ExecutionStatus::Paused => "The agent was paused.",

@@ -38,6 +38,11 @@ enum Next {
     Done,
 }
 
+/// Whether a folder of the operator's takes the place of the box's own.
+fn brings_workspace(spec: &Spec) -> bool {
+    spec.volumes.iter().any(|volume| volume.path == std::path::Path::new(WORKSPACE))
+}
+
 impl Docker {
     /// Makes a box that does not run yet.
     pub(super) async fn make(&self, id: SandboxId, spec: &Spec) -> Result<(), Error> {
@@ -58,7 +63,9 @@ impl Docker {
                 id,
                 spec,
                 sharing,
-                has_volume: sharing == Sharing::Mounted && rustix::process::geteuid().is_root(),
+                has_volume: sharing == Sharing::Mounted
+                    && rustix::process::geteuid().is_root()
+                    && !brings_workspace(spec),
                 bounds_disk: facts.bounds_disks && !self.learned.lock().no_quota,
             };
             if sharing == Sharing::Mounted {
@@ -117,7 +124,8 @@ impl Docker {
     /// Puts into a container what is not mounted.
     async fn furnish(&self, plan: &Plan<'_>) -> Result<(), Error> {
         let needs_program = plan.sharing == Sharing::Copied;
-        let needs_workspace = !plan.has_volume && !self.has_path(plan.id, WORKSPACE).await?;
+        let needs_workspace =
+            !plan.has_volume && !brings_workspace(plan.spec) && !self.has_path(plan.id, WORKSPACE).await?;
         if !needs_program && !needs_workspace {
             return Ok(());
         }
