@@ -5,6 +5,8 @@ mod bubblewrap_deaths;
 mod bubblewrap_limits;
 mod bubblewrap_support;
 mod bubblewrap_walls;
+mod docker;
+mod docker_support;
 mod egress;
 mod host_cgroup;
 mod host_disk;
