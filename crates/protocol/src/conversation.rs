@@ -474,3 +474,24 @@ pub fn check_tags(tags: &IndexMap<String, String>) -> Result<(), String> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::nulls;
+
+    #[test]
+    fn a_workspace_comes_back_from_the_store() {
+        for sandbox in [None, Some(json!({})), Some(json!({"resource_limits": {}, "image": "a", "timeout": 5}))] {
+            let mut text = json!({"kind": "LocalWorkspace", "working_dir": "/w"});
+            if let Some(sandbox) = sandbox {
+                text["sandbox"] = sandbox;
+            }
+            let workspace: LocalWorkspace = serde_json::from_value(text).unwrap();
+            let stored = nulls::to_vec(&workspace).unwrap();
+            assert_eq!(serde_json::from_slice::<LocalWorkspace>(&stored).unwrap(), workspace);
+        }
+    }
+}

@@ -117,7 +117,8 @@ impl<S: Serializer> Serializer for Nulls<S> {
     }
 
     fn serialize_struct(self, name: &'static str, len: usize) -> Result<Self::SerializeStruct, S::Error> {
-        self.0.serialize_struct(name, len).map(Nulls)
+        // The number counts what is not skipped, and a serialiser that is told of none may close what it has just opened.
+        self.0.serialize_struct(name, len.max(1)).map(Nulls)
     }
 
     fn serialize_struct_variant(
