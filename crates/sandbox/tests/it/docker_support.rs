@@ -112,6 +112,28 @@ impl Place {
         docker(&["inspect", "--format", &format!("{{{{json {field}}}}}"), &self.container(id)])
     }
 
+    /// What is known of a file in a box's workspace.
+    pub(crate) fn workspace_file(&self, id: SandboxId, name: &str) -> std::fs::Metadata {
+        std::fs::metadata(self.dir(id).join("disk/workspace").join(name)).expect("the file")
+    }
+
+    /// Makes an image, which goes when the value does.
+    pub(crate) fn build(&self, tag: &str, dockerfile: &str) -> Image {
+        let folder = TempDir::new().expect("a folder");
+        std::fs::write(folder.path().join("Dockerfile"), dockerfile).expect("a file");
+        let context = folder.path().to_str().expect("text");
+        let output = Program::new("docker").args(["build", "--tag", tag, context]).env("DOCKER_BUILDKIT", "0").output();
+        let output = output.expect("it starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Image(tag.to_owned())
+    }
+
+    /// The socket of the engine.
+    pub(crate) fn engine_socket(&self) -> PathBuf {
+        let address = std::env::var("DOCKER_HOST").unwrap_or_default();
+        address.strip_prefix("unix://").unwrap_or("/var/run/docker.sock").into()
+    }
+
     /// A folder for what a test needs on this machine.
     pub(crate) fn folder(&self) -> PathBuf {
         self.folder.path().to_owned()
@@ -149,6 +171,15 @@ impl Drop for Place {
         let cleaned = cleaning.join();
         let left = self.left();
         assert!(std::thread::panicking() || (cleaned.is_ok() && left.is_empty()), "left: {left:#?}");
+    }
+}
+
+/// An image that only one test has.
+pub(crate) struct Image(pub(crate) String);
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        let _ = Program::new("docker").args(["rmi", "--force", &self.0]).output();
     }
 }
 

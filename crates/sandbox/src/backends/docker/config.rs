@@ -10,10 +10,10 @@ use bollard::models::{
 use super::{
     DockerOptions,
     facts::Facts,
-    layout::{ABSTRACT_SOCKET, BOX_LABEL, DEPLOYMENT_LABEL, Layout, PROGRAM, RUN_DIR, SOCKET, WORKSPACE},
+    layout::{ABSTRACT_SOCKET, BOX_LABEL, DEPLOYMENT_LABEL, Layout, OWN_DIR, PROGRAM, RUN_DIR, SOCKET, WORKSPACE},
     limits,
 };
-use crate::{Deployment, Error, Network, SandboxId, Spec};
+use crate::{Deployment, Error, Network, SandboxId, Spec, Volume};
 
 /// What root in a box may do besides what every user may. Package managers, archives with owners and services that change
 /// their user need these; nothing here reaches beyond the box. Not among them, of what engines give by default: raw
@@ -68,14 +68,10 @@ impl Plan<'_> {
 
     fn arguments(&self) -> Result<Vec<String>, Error> {
         let Self { spec, sharing, .. } = self;
-        let working_dir = spec.working_dir.to_str().filter(|path| path.starts_with('/')).ok_or_else(|| {
-            Error::Invalid(format!(
-                "the working folder '{}' must be an absolute path in UTF-8: write one such as {WORKSPACE}",
-                spec.working_dir.display()
-            ))
-        })?;
         let mut arguments: Vec<String> =
-            ["boxd", "--working-dir", working_dir, "--socket", &socket(*sharing)].map(str::to_owned).into();
+            ["boxd", "--working-dir", text(&spec.working_dir)?, "--socket", &socket(*sharing)]
+                .map(str::to_owned)
+                .into();
         if spec.network == Network::Proxied {
             arguments.extend(["--proxy-port".to_owned(), PROXY_PORT.to_string()]);
         }
@@ -138,6 +134,34 @@ impl Plan<'_> {
         }
         Ok(mounts)
     }
+}
+
+/// Whether a container can be made from this at all.
+pub(super) fn validate(spec: &Spec) -> Result<(), Error> {
+    if !spec.working_dir.is_absolute() {
+        let shown = spec.working_dir.display();
+        return Err(Error::Invalid(format!(
+            "the working folder '{shown}' must be an absolute path, such as {WORKSPACE}"
+        )));
+    }
+    text(&spec.working_dir)?;
+    environment(spec)?;
+    for volume in &spec.volumes {
+        (text(&volume.host)?, text(&volume.path)?);
+        if !volume.host.is_absolute() || !volume.path.is_absolute() {
+            return Err(no_volume(volume, "both must be absolute paths"));
+        }
+        if volume.path.starts_with(OWN_DIR) || volume.path.components().count() < 2 {
+            return Err(no_volume(volume, "choose another path in the box"));
+        }
+    }
+    Ok(())
+}
+
+/// The error for a folder that cannot be in a box.
+pub(super) fn no_volume(volume: &Volume, problem: &str) -> Error {
+    let (host, path) = (volume.host.display(), volume.path.display());
+    Error::Invalid(format!("the folder {host} cannot be at {path} in a box: {problem}"))
 }
 
 /// Where `boxd` listens in a box.

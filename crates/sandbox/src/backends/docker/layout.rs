@@ -6,8 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::tree;
-use crate::{Deployment, SandboxId};
+use crate::{
+    Deployment, SandboxId,
+    host::{disk::Disk, remove_tree},
+};
 
 /// The label with the deployment's name, on all that belongs to it.
 pub(super) const DEPLOYMENT_LABEL: &str = "longshore.deployment";
@@ -80,25 +82,42 @@ impl Folders {
 
     /// What is at [`WORKSPACE`] in the box.
     pub(super) fn workspace(&self) -> PathBuf {
-        self.root.join("disk").join("workspace")
+        self.disk_dir().join("workspace")
     }
 
-    /// Makes them. Every user in the box may write in the inner ones; here nobody else reaches them, because the outer one is
-    /// closed.
+    /// The disk that bounds the workspace, which need not exist.
+    pub(super) fn disk(&self) -> Disk {
+        Disk::new(self.image(), self.disk_dir())
+    }
+
+    /// Makes them, closed to everybody else, and in them what every user in the box may write to.
     pub(super) fn make(&self) -> io::Result<()> {
-        let make = |path: &Path| fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-        make(&self.root)?;
-        for open in [self.run(), self.workspace()] {
-            make(&open)?;
-            fs::set_permissions(&open, fs::Permissions::from_mode(0o777))?;
-        }
-        Ok(())
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(self.disk_dir())?;
+        make_open(&self.run())
+    }
+
+    /// Makes the workspace, on the disk if there is one.
+    pub(super) fn make_workspace(&self) -> io::Result<()> {
+        make_open(&self.workspace())
     }
 
     /// Removes them.
     pub(super) fn remove(&self) -> io::Result<()> {
-        tree::remove(&self.root)
+        remove_tree(&self.root)
     }
+
+    fn disk_dir(&self) -> PathBuf {
+        self.root.join("disk")
+    }
+
+    fn image(&self) -> PathBuf {
+        self.root.join("disk.img")
+    }
+}
+
+fn make_open(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).create(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o777))
 }
 
 /// The boxes that have folders in `dir`.

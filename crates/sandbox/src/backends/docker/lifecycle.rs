@@ -48,6 +48,7 @@ impl Docker {
     pub(super) async fn make(&self, id: SandboxId, spec: &Spec) -> Result<(), Error> {
         let facts = self.engine.facts().await?;
         self.images.allow(spec.image.as_deref(), &self.options)?;
+        config::validate(spec)?;
         if spec.network == Network::Bridge {
             self.network.ensure(self).await?;
         }
@@ -69,7 +70,7 @@ impl Docker {
                 bounds_disk: facts.bounds_disks && !self.learned.lock().no_quota,
             };
             if sharing == Sharing::Mounted {
-                self.make_folders(id).await?;
+                self.make_folders(id, spec.limits.disk).await?;
             }
             if plan.has_volume {
                 self.make_volume(id).await?;
@@ -103,6 +104,13 @@ impl Docker {
         {
             // The folder has a name that no other machine has: this engine has other files.
             self.learned.lock().must_copy = true;
+            self.remove_volume(plan.id).await?;
+            self.remove_folders(plan.id).await?;
+            return Ok(Next::Again);
+        }
+        if plan.has_volume && lacks(&self.layout.folders(plan.id).workspace()) && !self.learned.lock().sees_no_mounts {
+            // The folder is on a disk that only this process and its like see.
+            self.learned.lock().sees_no_mounts = true;
             self.remove_volume(plan.id).await?;
             self.remove_folders(plan.id).await?;
             return Ok(Next::Again);
@@ -151,20 +159,14 @@ impl Docker {
     /// Whether the operator's folders can be in a box.
     fn check_volumes(&self, spec: &Spec, sharing: Sharing) -> Result<(), Error> {
         for volume in &spec.volumes {
-            let (host, path) = (volume.host.display(), volume.path.display());
-            let is_ours = volume.path.starts_with(OWN_DIR) || volume.path.components().count() < 2;
-            let problem = if !volume.host.is_absolute() || !volume.path.is_absolute() {
-                "both must be absolute paths"
-            } else if sharing == Sharing::Copied {
-                "the engine does not see the folders of this machine; use an engine that runs here, as root and without its own users"
-            } else if is_ours {
-                "choose another path in the box"
+            let problem = if sharing == Sharing::Copied {
+                "the engine does not see the folders of this machine; use one that runs here, as root and without users of its own"
             } else if self.engine.listens_below(&volume.host) {
                 "the socket of the engine is in that folder, and whoever reaches it rules the machine; name a folder without it"
             } else {
                 continue;
             };
-            return Err(Error::Invalid(format!("the folder {host} cannot be at {path} in a box: {problem}")));
+            return Err(config::no_volume(volume, problem));
         }
         Ok(())
     }
@@ -194,7 +196,7 @@ impl Docker {
     }
 
     /// Starts a box and waits until `boxd` answers.
-    pub(super) async fn run(&self, id: SandboxId) -> Result<(), Error> {
+    pub(super) async fn run(&self, id: SandboxId, spec: &Spec) -> Result<(), Error> {
         let state = self.state(id).await?.ok_or_else(|| Error::Gone("it has no container".to_owned()))?;
         if state.running == Running::Paused {
             self.thaw(id).await?;
@@ -203,6 +205,7 @@ impl Docker {
             self.network.ensure(self).await?;
         }
         if state.running == Running::No {
+            self.mount_disk(id, spec.limits.disk).await?;
             let run_dir = self.layout.folders(id).run();
             blocking(move || stream::remove_socket(&run_dir))
                 .await
@@ -337,7 +340,7 @@ impl Docker {
             Err(refusal) => return Err(self.engine.failed("stop the box's container", refusal)),
         }
         self.watch.forget(id);
-        Ok(())
+        self.unmount_disk(id).await
     }
 
     /// Removes all that there is of a box.
@@ -380,6 +383,7 @@ impl Docker {
     /// Changes what a box may use.
     pub(super) async fn change_limits(&self, id: SandboxId, limits: &Limits) -> Result<(), Error> {
         let facts = self.engine.facts().await?;
+        self.resize_disk(id, limits.disk).await?;
         let update = limits::later(limits, facts);
         match self.engine.client().await?.update_container(&self.layout.container(id), update).await {
             Ok(()) => Ok(()),

@@ -5,6 +5,10 @@ use bollard::models::ContainerUpdateBody;
 use super::facts::Facts;
 use crate::Limits;
 
+/// What is in a container besides what its user starts, and which the limit leaves out: the engine's first process, and what
+/// carries a stream.
+const OWN_PROCESSES: i64 = 4;
+
 /// The limits of a container; nothing means none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ContainerLimits {
@@ -23,7 +27,7 @@ pub(super) fn at_start(limits: &Limits, facts: &Facts) -> ContainerLimits {
         memory_swap: memory,
         // The engine refuses more processors than there are.
         nano_cpus: limits.cpu_milli.map(|milli| nano(milli.min(facts.processors.saturating_mul(1000)))),
-        pids_limit: limits.pids.map(i64::from),
+        pids_limit: limits.pids.map(|pids| i64::from(pids) + OWN_PROCESSES),
     }
 }
 

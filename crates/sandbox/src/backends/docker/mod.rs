@@ -22,7 +22,6 @@ mod list;
 mod network;
 mod state;
 mod stream;
-mod tree;
 mod usage;
 
 use std::{io, net::IpAddr};
@@ -37,6 +36,7 @@ use layout::Layout;
 use longshore_workspace::Stream;
 use network::BridgeNetwork;
 use parking_lot::Mutex;
+use tokio::sync::OnceCell;
 
 use crate::{Backend, Death, Deployment, Error, Finding, Found, Limits, Progress, SandboxId, Spec, Stats};
 
@@ -85,6 +85,8 @@ pub struct Docker {
     images: Images,
     network: BridgeNetwork,
     watch: Watch,
+    /// Whether a disk can have a limit here, since somebody tried.
+    disks: OnceCell<bool>,
     learned: Mutex<Learned>,
 }
 
@@ -95,6 +97,8 @@ struct Learned {
     must_copy: bool,
     /// Its storage cannot bound what a container writes.
     no_quota: bool,
+    /// It does not see what is mounted on this machine later.
+    sees_no_mounts: bool,
 }
 
 impl Docker {
@@ -106,6 +110,7 @@ impl Docker {
             network: BridgeNetwork::new(&deployment, layout.network()),
             images: Images::default(),
             watch: Watch::default(),
+            disks: OnceCell::new(),
             learned: Mutex::default(),
             layout,
             deployment,
@@ -127,6 +132,11 @@ impl Docker {
 impl Backend for Docker {
     fn name(&self) -> &'static str {
         "docker"
+    }
+
+    fn validate(&self, spec: &Spec) -> Result<(), Error> {
+        self.images.allow(spec.image.as_deref(), &self.options)?;
+        config::validate(spec)
     }
 
     async fn check(&self) -> Result<(), Error> {
@@ -159,8 +169,8 @@ impl Backend for Docker {
         self.make(id, spec).await
     }
 
-    async fn start(&self, id: SandboxId, _spec: &Spec) -> Result<(), Error> {
-        self.run(id).await
+    async fn start(&self, id: SandboxId, spec: &Spec) -> Result<(), Error> {
+        self.run(id, spec).await
     }
 
     async fn pause(&self, id: SandboxId) -> Result<(), Error> {

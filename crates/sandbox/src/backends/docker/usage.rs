@@ -1,12 +1,18 @@
 //! What a box uses.
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use bollard::{models::ContainerStatsResponse, query_parameters::StatsOptionsBuilder};
 use futures::StreamExt;
 
-use super::{Docker, engine::is_missing, layout::WORKSPACE, state::State, tree};
-use crate::{Error, Running, SandboxId, Stats};
+use super::{Docker, blocking, disk::workspace_usage, engine::is_missing, layout::WORKSPACE, state::State};
+use crate::{Error, Running, SandboxId, Stats, host::disk::folder_usage};
+
+/// How long files in volumes of images are counted.
+const COUNT_LIMIT: Duration = Duration::from_secs(2);
 
 impl Docker {
     /// What a box uses now.
@@ -25,7 +31,7 @@ impl Docker {
             cpu_micros: cpu.map(|nanos| nanos / 1000),
             pids: pids.and_then(|count| u32::try_from(count).ok()),
             disk: written.map(|bytes| bytes.saturating_add(volumes)),
-            disk_is_enforced: state.bounds_disk && !state.has_volume,
+            disk_is_enforced: state.bounds_disk && (!state.has_volume || self.layout.folders(id).disk().exists()),
         })
     }
 
@@ -43,19 +49,17 @@ impl Docker {
     /// What the volumes take: the workspace, and those that the image asks for. On another machine they cannot be measured, and
     /// there the workspace is no volume.
     async fn volumes(&self, id: SandboxId, state: &State) -> Result<u64, Error> {
-        let mounts = state.container.mounts.iter().flatten();
-        let volumes = mounts.filter(|mount| mount.typ.as_deref() == Some("volume"));
-        let paths: Vec<PathBuf> = volumes
-            .filter_map(|mount| match mount.destination.as_deref() {
-                Some(WORKSPACE) => Some(self.layout.folders(id).workspace()),
-                _ => mount.source.as_ref().map(PathBuf::from),
-            })
-            .collect();
-        let measure = move || {
-            paths.iter().map(|path| tree::measure(path)).try_fold(0, |sum: u64, bytes| Ok(sum.saturating_add(bytes?)))
-        };
-        let measured: std::io::Result<u64> = super::blocking(measure).await;
-        measured.map_err(|cause| Error::failed("measure what the box has on disk", cause))
+        let mounts = state.container.mounts.iter().flatten().filter(|mount| mount.typ.as_deref() == Some("volume"));
+        let others = mounts.filter(|mount| mount.destination.as_deref() != Some(WORKSPACE));
+        let others: Vec<PathBuf> = others.filter_map(|mount| mount.source.as_ref().map(PathBuf::from)).collect();
+        let workspace = state.has_volume.then(|| self.layout.folders(id));
+        blocking(move || {
+            let workspace = workspace.map_or(Ok(0), |folders| workspace_usage(&folders))?;
+            let deadline = Instant::now() + COUNT_LIMIT;
+            let others = others.iter().filter_map(|path| folder_usage(path, deadline).ok());
+            Ok(others.fold(workspace, u64::saturating_add))
+        })
+        .await
     }
 }
 
