@@ -33,7 +33,7 @@ use std::{
 use longshore_protocol::{
     ConversationId,
     conversation::LocalWorkspace,
-    sandbox::{SandboxEvent, SandboxInfo, SandboxOptions, SandboxState},
+    sandbox::{ResourceLimits, SandboxEvent, SandboxInfo, SandboxOptions, SandboxState},
 };
 use longshore_store::{Owner, Seq, Store};
 use parking_lot::Mutex;
@@ -197,6 +197,21 @@ impl Sandboxes {
     /// As [`Sandboxes::place`].
     pub fn watch(&self, place: &Place) -> broadcast::Receiver<SandboxEvent> {
         place.slot().watch()
+    }
+
+    /// Changes what a place's box may use, as far as the operator allows; what `limits` leave out stays as it is. A box that
+    /// is not made yet gets them when it is.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], [`Error::Gone`] if there is no box, [`Error::Failed`] if the box cannot take them: a disk that
+    /// holds more does not shrink.
+    pub async fn set_limits(
+        &self,
+        owner: &Owner,
+        conversation: Option<ConversationId>,
+        limits: ResourceLimits,
+    ) -> Result<(), Error> {
+        self.find(owner, conversation).ok_or_else(no_box)?.set_limits(limits).await
     }
 
     /// Puts a place's box to sleep, whoever uses it.

@@ -100,6 +100,21 @@ fn check_open(backend: &dyn Backend, options: &SandboxOptions) -> Result<(), Err
     }
 }
 
+/// The plan with other limits.
+///
+/// # Errors
+/// [`Error::Invalid`] for limits that make no sense or go beyond what the operator allows.
+pub(crate) fn with_limits(
+    settings: &Settings,
+    backends: &Backends,
+    plan: &Plan,
+    limits: ResourceLimits,
+) -> Result<Plan, Error> {
+    let wish = SandboxOptions { resource_limits: Some(limits), ..SandboxOptions::default() };
+    check_ceilings(&wish, &settings.defaults)?;
+    completed(settings, backends, wish.or(&plan.options), &plan.spec.working_dir)
+}
+
 fn network(
     settings: &Settings,
     backend: &dyn Backend,

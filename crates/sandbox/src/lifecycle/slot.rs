@@ -4,14 +4,20 @@ use std::{sync::Arc, time::Duration};
 
 use longshore_protocol::{
     UtcTime,
-    sandbox::{SandboxEvent, SandboxEventBody, SandboxInfo, SandboxState},
+    sandbox::{ResourceLimits, SandboxEvent, SandboxEventBody, SandboxInfo, SandboxState},
 };
 use longshore_store::{Sandbox, SandboxChange};
 use longshore_workspace::Workspace;
 use parking_lot::Mutex;
 use tokio::{sync::broadcast, time::Instant};
 
-use super::{Key, Shared, house::House, journal::now, plan::Plan, recover};
+use super::{
+    Key, Shared,
+    house::House,
+    journal::now,
+    plan::{self, Plan},
+    recover,
+};
 use crate::{Error, Running, SandboxId};
 
 /// Events that a slow watcher may be behind.
@@ -401,6 +407,21 @@ impl Slot {
         self.tell(id, SandboxState::Stopped, reason).await;
         backend.stop(id).await?;
         self.remember().await
+    }
+
+    /// Changes what the box may use.
+    pub(crate) async fn set_limits(&self, limits: ResourceLimits) -> Result<(), Error> {
+        let _turn = self.transition.lock().await;
+        let (made, plan) = {
+            let inner = self.inner.lock();
+            (inner.made.ok_or_else(|| Error::Gone("there is none here yet".to_owned()))?, inner.plan.clone())
+        };
+        let plan = plan::with_limits(&self.shared.settings, &self.shared.backends, &plan, limits)?;
+        plan.backend.set_limits(made.id, &plan.spec.limits).await?;
+        let change = SandboxChange { options: Some(plan.options.clone()), ..SandboxChange::new(now()) };
+        self.inner.lock().plan = plan;
+        let stored = self.shared.store.change_sandbox(made.id.0, change).await;
+        stored.map(drop).map_err(|cause| Error::failed("store the limits of a box", cause))
     }
 
     /// Removes the box with all that is in it.

@@ -1,16 +1,42 @@
-//! Sleep, wake and remove a box.
+//! Change, sleep, wake and remove a box.
 
-use longshore_protocol::error::{ErrorBody, Success};
+use longshore_protocol::{
+    error::{ErrorBody, Success},
+    sandbox::ResourceLimits,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::{Place, refused};
-use crate::{ApiError, respond::Json, routing::Routes};
+use crate::{ApiError, extract::ApiJson, respond::Json, routing::Routes};
 
 pub(super) fn router() -> Routes {
     Routes::default()
+        .route(|| routes!(change_sandbox))
         .route(|| routes!(pause_sandbox))
         .route(|| routes!(resume_sandbox))
         .route(|| routes!(remove_sandbox))
+}
+
+/// Body of `PATCH …/sandbox`.
+#[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ChangeSandbox {
+    /// What the box may use from now on; what is left out stays as it is.
+    resource_limits: ResourceLimits,
+}
+
+/// Changes what the box may use, as far as the operator allows. A disk grows with all that is on it.
+#[utoipa::path(patch, path = "/sandbox", tag = "Sandbox", request_body = ChangeSandbox, responses(
+    (status = 200, body = Success),
+    (status = 404, body = ErrorBody, description = "There is no box yet."),
+    (status = 409, body = ErrorBody, description = "The box cannot take them; the detail says why."),
+))]
+async fn change_sandbox(place: Place, ApiJson(change): ApiJson<ChangeSandbox>) -> Result<Json<Success>, ApiError> {
+    let Place { sandboxes, owner, conversation } = place;
+    sandboxes.set_limits(&owner, conversation, change.resource_limits).await.map_err(refused)?;
+    Ok(Json(Success::OK))
 }
 
 /// Puts the box to sleep, whoever uses it: its processes are halted and keep their memory. The next use wakes it.
