@@ -3,21 +3,18 @@
 use std::{collections::BTreeSet, fs, io::Write as _, path::Path, sync::Arc};
 
 use anyhow::{Context as _, Result, bail};
-use longshore_sandbox::{
-    Backend, Backends, Bubblewrap, BubblewrapOptions, Deployment, Docker, DockerOptions, Finding, LocalBackend,
-    Sandboxes, Settings,
-};
+use longshore_sandbox::{Backend, Backends, Circumstances, Deployment, Finding, KINDS, Kind, Sandboxes, Settings};
 use longshore_store::Store;
 use longshore_workspace::LocalOptions;
 use uuid::Uuid;
 
-use crate::{config::Config, settings::Environment};
+use crate::{
+    config::{AUTOMATIC, Config},
+    settings::Environment,
+};
 
 /// The file with the deployment's name.
 const NAME_FILE: &str = "deployment";
-
-/// Which kind of boxes is meant where nobody says so.
-const AUTOMATIC: &str = "auto";
 
 /// Makes all kinds of boxes that can be asked for or are stored.
 pub(crate) struct Maker<'a> {
@@ -58,9 +55,9 @@ impl Maker<'_> {
     pub(crate) async fn examine(&self) -> Result<(Vec<Examined>, Option<&'static str>)> {
         let deployment = self.deployment()?;
         let mut kinds = Vec::new();
-        for name in ["local", "bubblewrap", "docker"] {
-            let backend = self.backend(name, &deployment)?;
-            kinds.push(Examined { name: backend.name(), findings: backend.findings().await });
+        for Kind { name, .. } in KINDS {
+            let findings = self.backend(name, &deployment)?.findings().await;
+            kinds.push(Examined { name, findings });
         }
         let chosen = self.chosen(&self.config.settings()?, &deployment).await;
         Ok((kinds, chosen.ok().map(|backend| backend.name())))
@@ -97,40 +94,13 @@ impl Maker<'_> {
     }
 
     fn backend(&self, name: &str, deployment: &Deployment) -> Result<Arc<dyn Backend>> {
-        let deployment = deployment.clone();
-        Ok(match name {
-            "local" => Arc::new(LocalBackend::new(self.local.clone())),
-            "bubblewrap" => Arc::new(Bubblewrap::new(deployment, self.bubblewrap_options())),
-            "docker" => {
-                let entry = &self.config.docker;
-                let address = entry.address.clone().or_else(|| self.environment.get("DOCKER_HOST").map(str::to_owned));
-                let options = DockerOptions {
-                    address,
-                    runtime: entry.runtime.clone(),
-                    user: entry.user.clone().or_else(|| self.owner_of_folder()),
-                    ..DockerOptions::default()
-                };
-                Arc::new(Docker::new(deployment, options))
-            }
-            other => bail!("there is no kind of box '{other}': choose local, bubblewrap or docker"),
-        })
-    }
-
-    /// Whom files in a folder of this machine should belong to: whoever runs this program. Root is the image's affair.
-    fn owner_of_folder(&self) -> Option<String> {
-        let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
-        let is_asked = self.config.lifecycle.folder.is_some() && !user.is_root();
-        is_asked.then(|| format!("{}:{}", user.as_raw(), group.as_raw()))
-    }
-
-    fn bubblewrap_options(&self) -> BubblewrapOptions {
-        let mut options =
-            BubblewrapOptions { roots: self.config.bubblewrap.roots.clone(), ..BubblewrapOptions::default() };
-        if self.config.lifecycle.folder.is_some() {
-            // The folder belongs to whoever runs this program, and nobody else could write to it.
-            options.uids = 0..0;
-        }
-        options
+        let circumstances = Circumstances {
+            deployment: deployment.clone(),
+            options: self.config.backend.get(name).cloned().unwrap_or_default(),
+            local: self.local.clone(),
+            is_personal: self.config.lifecycle.folder.is_some(),
+        };
+        Ok(Kind::named(name)?.backend(circumstances)?)
     }
 
     fn deployment(&self) -> Result<Deployment> {

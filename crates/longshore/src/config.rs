@@ -4,11 +4,15 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use longshore_protocol::sandbox::SandboxOptions;
-use longshore_sandbox::{OnShutdown, Pool, Settings, Volume};
+use longshore_sandbox::{Kind, OnShutdown, Pool, Settings, Volume};
 use serde::Deserialize;
+use serde_json::Value;
 
 /// Bytes of a configuration file.
 const MAX_BYTES: u64 = 1 << 20;
+
+/// Which kind of boxes is meant where nobody names one: the best that works.
+pub(crate) const AUTOMATIC: &str = "auto";
 
 /// Boxes that wait in all pools.
 const MAX_POOLED: usize = 1000;
@@ -23,10 +27,8 @@ pub(crate) struct Config {
     pub(crate) lifecycle: Lifecycle,
     /// Boxes that are made before anybody asks.
     pool: Vec<PoolEntry>,
-    /// The backend `bubblewrap`.
-    pub(crate) bubblewrap: BubblewrapEntry,
-    /// The backend `docker`.
-    pub(crate) docker: DockerEntry,
+    /// Options of the kinds of boxes, by kind: what they are is the kind's own affair.
+    pub(crate) backend: BTreeMap<String, Value>,
 }
 
 /// How boxes live.
@@ -82,26 +84,6 @@ struct PoolEntry {
     sandbox: SandboxOptions,
 }
 
-/// The backend `bubblewrap`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct BubblewrapEntry {
-    /// Root file systems that `image` may name: folders of this machine.
-    pub(crate) roots: BTreeMap<String, PathBuf>,
-}
-
-/// The backend `docker`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct DockerEntry {
-    /// Where the engine is. Without it: `DOCKER_HOST`, else the usual socket.
-    pub(crate) address: Option<String>,
-    /// The runtime class, such as `runsc`.
-    pub(crate) runtime: Option<String>,
-    /// Who runs in a box. Without it: whom the image says.
-    pub(crate) user: Option<String>,
-}
-
 impl Config {
     /// No boxes: everything happens on this machine.
     pub(crate) fn local() -> Self {
@@ -130,11 +112,15 @@ impl Config {
         }
         // The message quotes the line that is wrong, which may hold a variable's value, so only the place and the reason are
         // told.
-        toml::from_str(&text).map_err(|error| {
+        let config: Self = toml::from_str(&text).map_err(|error| {
             let line =
                 error.span().map_or(1, |span| text.bytes().take(span.start).filter(|byte| *byte == b'\n').count() + 1);
             anyhow::anyhow!("the configuration file {}, line {line}: {}", path.display(), error.message())
-        })
+        })?;
+        for kind in config.backend.keys() {
+            Kind::named(kind).with_context(|| format!("the configuration file {}", path.display()))?;
+        }
+        Ok(config)
     }
 
     /// What the operator decides about boxes.
@@ -206,7 +192,8 @@ pub(crate) fn sandbox_flag(text: &str) -> Result<SandboxOptions, String> {
         Some((backend, image)) => (backend, Some(image)),
         None => (text, None),
     };
-    if !["auto", "local", "bubblewrap", "docker"].contains(&backend) || image == Some("") {
+    let is_known = backend == AUTOMATIC || Kind::named(backend).is_ok();
+    if !is_known || image == Some("") {
         return Err("give auto, local, bubblewrap, bubblewrap:ROOT, docker or docker:IMAGE".to_owned());
     }
     Ok(SandboxOptions {
@@ -246,6 +233,9 @@ mod tests {
             [[pool]]
             size = 2
             sandbox = { image = "debian" }
+
+            [backend.docker]
+            runtime = "runsc"
             "#,
         );
         let settings = config.unwrap().settings().unwrap();
@@ -259,6 +249,7 @@ mod tests {
     fn what_is_wrong_is_said_without_what_may_be_secret() {
         let error = read("[sandbox]\nbackend = \"docker\"\n[sandbox.env]\nTOKEN = s3cr3t\n").unwrap_err().to_string();
         assert!(error.contains("line 4") && !error.contains("s3cr3t"), "{error}");
+        read("[backend.podman]\naddress = \"x\"\n").unwrap_err();
         let error = read("[sandbox]\nbakend = \"docker\"\n").unwrap_err().to_string();
         assert!(error.contains("bakend") && error.contains("line 2"), "{error}");
         for volume in ["/usr", "usr:/x", "/usr:/x:maybe", "/no-such-folder:/x", "/usr:/../x", "/usr:/"] {

@@ -15,7 +15,7 @@ mod spec;
 
 pub use backend::{Backend, Death, Found, Progress, Running, Stats};
 pub use backends::{
-    Backends,
+    Backends, Circumstances, KINDS, Kind,
     bubblewrap::{Bubblewrap, Options as BubblewrapOptions},
     docker::{Docker, DockerOptions},
     local::LocalBackend,

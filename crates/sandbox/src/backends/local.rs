@@ -5,7 +5,17 @@ use std::{io, sync::Arc};
 use async_trait::async_trait;
 use longshore_workspace::{Local, LocalOptions, Stream, Workspace};
 
+use super::{Circumstances, Kind};
 use crate::{Backend, Death, Error, Finding, Found, Limits, Progress, SandboxId, Spec, Stats};
+
+pub(super) const KIND: Kind = Kind { name: "local", make };
+
+fn make(circumstances: Circumstances) -> Result<Arc<dyn Backend>, Error> {
+    if !circumstances.options.is_null() {
+        return Err(Error::Invalid("the backend 'local' has no options".to_owned()));
+    }
+    Ok(Arc::new(LocalBackend::new(circumstances.local)))
+}
 
 /// This machine as everybody's box: nothing isolates, nothing is limited, nothing is left to clean up.
 #[derive(Debug, Clone)]
@@ -23,7 +33,7 @@ impl LocalBackend {
 #[async_trait]
 impl Backend for LocalBackend {
     fn name(&self) -> &'static str {
-        "local"
+        KIND.name
     }
 
     fn is_isolated(&self) -> bool {

@@ -29,18 +29,32 @@ use launch::Log;
 use longshore_workspace::Stream;
 use parking_lot::Mutex;
 use rustix::{net::RecvFlags, process::Pid};
+use serde::Deserialize;
 use tokio::{io::Interest, net::UnixStream, process::Child};
 use watch::Watch;
 
+use super::{Circumstances, Kind};
 use crate::{Backend, Death, Deployment, Error, Finding, Found, Level, Limits, Progress, SandboxId, Spec, Stats, host};
 
 const NAME: &str = "bubblewrap";
+
+pub(super) const KIND: Kind = Kind { name: NAME, make };
+
+fn make(circumstances: Circumstances) -> Result<Arc<dyn Backend>, Error> {
+    let mut options: Options = super::options(NAME, circumstances.options)?;
+    if circumstances.is_personal {
+        // The files belong to whoever runs this process, and nobody else could write to them.
+        options.uids = 0..0;
+    }
+    Ok(Arc::new(Bubblewrap::new(circumstances.deployment, options)))
+}
 
 /// How long `boxd` may take to say something on its first stream.
 const READY_LIMIT: Duration = Duration::from_secs(30);
 
 /// What a [`Bubblewrap`] needs to know of this machine.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Options {
     /// Bubblewrap, 0.8 or later: an absolute path.
     pub program: PathBuf,

@@ -24,7 +24,7 @@ mod state;
 mod stream;
 mod usage;
 
-use std::{io, net::IpAddr};
+use std::{io, net::IpAddr, sync::Arc};
 
 use async_trait::async_trait;
 use config::Sharing;
@@ -36,12 +36,26 @@ use layout::Layout;
 use longshore_workspace::Stream;
 use network::BridgeNetwork;
 use parking_lot::Mutex;
+use serde::Deserialize;
 use tokio::sync::OnceCell;
 
+use super::{Circumstances, Kind};
 use crate::{Backend, Death, Deployment, Error, Finding, Found, Limits, Progress, SandboxId, Spec, Stats};
 
+pub(super) const KIND: Kind = Kind { name: "docker", make };
+
+fn make(circumstances: Circumstances) -> Result<Arc<dyn Backend>, Error> {
+    let mut options: DockerOptions = super::options(KIND.name, circumstances.options)?;
+    let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+    if circumstances.is_personal && options.user.is_none() && !user.is_root() {
+        options.user = Some(format!("{}:{}", user.as_raw(), group.as_raw()));
+    }
+    Ok(Arc::new(Docker::new(circumstances.deployment, options)))
+}
+
 /// How a [`Docker`] backend works.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct DockerOptions {
     /// Where the engine listens: `unix:///path` or `tcp://host:port`. Without it `DOCKER_HOST` says so, or it is the usual
     /// socket.
@@ -131,7 +145,7 @@ impl Docker {
 #[async_trait]
 impl Backend for Docker {
     fn name(&self) -> &'static str {
-        "docker"
+        KIND.name
     }
 
     fn validate(&self, spec: &Spec) -> Result<(), Error> {
