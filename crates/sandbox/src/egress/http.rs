@@ -196,8 +196,6 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|names| names.split(','))
         .filter_map(|name| name.trim().parse().ok())
-        // The length is no option of a connection; without it another body would be sent.
-        .filter(|name| name != CONTENT_LENGTH)
         .collect();
     let proxy = headers.keys().filter(|name| name.as_str().starts_with("proxy-")).cloned();
     let fixed = [CONNECTION, KEEP_ALIVE, TE, TRANSFER_ENCODING, UPGRADE];

@@ -101,6 +101,8 @@ async fn refusals_say_what_to_do() {
     assert!(answer.starts_with("HTTP/1.1 502 allowed.test:443 cannot be looked up: no such name\r\n"), "{answer}");
     let answer = program.ask("GET /index.html HTTP/1.1\r\nHost: allowed.test\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("This is a proxy"), "{answer}");
+    let answer = program.ask("GET http://user:password@allowed.test/ HTTP/1.1\r\n\r\n").await;
+    assert!(answer.contains("a user's name") && !answer.contains("password"), "{answer}");
     assert_eq!(program.denied()[0], ("evil.test".to_owned(), 443, "is not in allowed_hosts".to_owned()));
 }
 
