@@ -2,7 +2,7 @@
 
 use std::{os::unix::fs::MetadataExt as _, path::Path};
 
-use longshore_sandbox::{Error, Level, Running, SandboxId, Volume};
+use longshore_sandbox::{Backend as _, Error, Level, Running, SandboxId, Volume};
 use longshore_workspace::Parents;
 
 use crate::bubblewrap_support::{Place, is_root, spec};

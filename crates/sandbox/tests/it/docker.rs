@@ -200,7 +200,7 @@ async fn what_the_image_says_stays_and_what_the_box_says_is_added() {
     assert_eq!(boxed.must("echo $FROM_IMAGE $BOTH; echo \"$MORE\"").await, "yes box\nline\nline $X \"'");
     // What the image has in the workspace is there, and belongs to its user.
     assert_eq!(boxed.must("cat seen; echo new > seen; cat seen").await, "old\nnew");
-    assert_eq!(place.inspect(boxed.id, ".State.Health.Status").trim_matches('"'), "null");
+    assert!(!place.inspect(boxed.id, ".State").contains("Health"), "nothing checks what does not run");
 
     let shown = format!("{:?} {:?}", place.backend, place.inspect(boxed.id, ".Config.Labels"));
     assert!(!shown.contains("line $X"), "{shown}");
@@ -304,5 +304,5 @@ async fn a_proxied_box_has_no_other_way_out() {
     let boxed = place.run(&Spec { network: Network::Proxied, ..spec() }).await;
     assert_eq!(place.inspect(boxed.id, ".HostConfig.NetworkMode"), "\"none\"");
     assert_eq!(boxed.must("ls /sys/class/net").await, "lo");
-    boxed.must("netstat -ltn | grep 127.0.0.1:13128").await;
+    assert!(place.inspect(boxed.id, ".Config.Cmd").contains("\"--proxy-port\",\"13128\""));
 }

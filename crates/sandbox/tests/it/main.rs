@@ -6,6 +6,8 @@ mod bubblewrap_limits;
 mod bubblewrap_support;
 mod bubblewrap_walls;
 mod docker;
+mod docker_deaths;
+mod docker_limits;
 mod docker_support;
 mod egress;
 mod host_cgroup;

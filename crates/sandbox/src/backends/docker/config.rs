@@ -7,6 +7,8 @@ use bollard::models::{
     RestartPolicy, RestartPolicyNameEnum,
 };
 
+use longshore_workspace::boxd::PROXY_PORT;
+
 use super::{
     DockerOptions,
     facts::Facts,
@@ -20,8 +22,6 @@ use crate::{Deployment, Error, Network, SandboxId, Spec, Volume};
 /// sockets and low ports (a box could pretend to be another one on its network), making devices, a root folder of its own,
 /// file capabilities and the audit log.
 const CAPABILITIES: [&str; 7] = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID"];
-/// Where the proxy listens in a box that has no other way out.
-const PROXY_PORT: u16 = 13128;
 
 /// How the program and the folders of a box come into it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -93,10 +93,18 @@ impl Engine {
 
     /// Whether a folder of this machine holds the socket of the engine: whoever sees the socket rules the machine.
     pub(super) fn listens_below(&self, folder: &Path) -> bool {
-        let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let folder = real(folder);
         let usual = USUAL_ADDRESS.strip_prefix("unix://").map(PathBuf::from);
         self.socket().into_iter().chain(usual).any(|socket| real(&socket).starts_with(&folder))
+    }
+}
+
+/// A path without symbolic links, as far as it exists.
+fn real(path: &Path) -> PathBuf {
+    match (std::fs::canonicalize(path), path.parent(), path.file_name()) {
+        (Ok(real), ..) => real,
+        (Err(_), Some(parent), Some(name)) => real(parent).join(name),
+        _ => path.to_owned(),
     }
 }
 

@@ -34,11 +34,13 @@ pub(super) fn at_start(limits: &Limits, facts: &Facts) -> ContainerLimits {
 /// For a container that is there. To the engine nothing means that all stays as it is, so what has no limit gets the size of
 /// the machine.
 pub(super) fn later(limits: &Limits, facts: &Facts) -> ContainerUpdateBody {
-    let bounded = at_start(limits, facts);
+    let memory = limits.memory.or(Some(facts.memory));
+    let cpu_milli = limits.cpu_milli.or(Some(u32::MAX));
+    let bounded = at_start(&Limits { memory, cpu_milli, ..*limits }, facts);
     ContainerUpdateBody {
-        memory: Some(bounded.memory.unwrap_or_else(|| signed(facts.memory))),
-        memory_swap: Some(bounded.memory_swap.unwrap_or(-1)),
-        nano_cpus: Some(bounded.nano_cpus.unwrap_or_else(|| nano(facts.processors.saturating_mul(1000)))),
+        memory: bounded.memory,
+        memory_swap: bounded.memory_swap,
+        nano_cpus: bounded.nano_cpus,
         pids_limit: Some(bounded.pids_limit.unwrap_or(-1)),
         ..ContainerUpdateBody::default()
     }
