@@ -1,33 +1,30 @@
 //! Boxes, as this machine knows them. Everything here may wait, and runs where that holds nobody up.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    os::fd::AsRawFd as _,
+    collections::{BTreeMap, BTreeSet, HashSet},
+    os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
+    process::ExitStatus,
     sync::OnceLock,
     time::{Duration, Instant},
 };
 
-use longshore_workspace::boxd::PROXY_PORT;
+use longshore_protocol::sandbox::ByteSize;
 use parking_lot::{Mutex, MutexGuard};
 use rustix::process::Pid;
-use tokio::process::Child;
 
 use super::{
     Options,
     folder::{self, Folder},
-    launch::{Launch, Log, memory_file},
+    launch::Log,
     options,
     processes::{self, Marked, Tree, halt},
-    seccomp,
-    stage::{Sources, Stage},
     users::Users,
-    view,
 };
 use crate::{
-    Deployment, Error, Found, Limits, Network, Running, SandboxId, Spec, Stats,
+    Deployment, Error, Found, Limits, Running, SandboxId, Spec, Stats,
     host::{
-        cgroup::{Cgroups, Group},
+        cgroup::{Cgroups, Group, Usage},
         disk::{Disk, Resized, folder_usage},
         end_all,
     },
@@ -46,12 +43,18 @@ const LOCKS: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Boxes {
     pub(super) deployment: Deployment,
+    pub(super) bubblewrap: PathBuf,
+    pub(super) users: Users,
     roots: BTreeMap<String, PathBuf>,
-    bubblewrap: PathBuf,
-    users: Users,
-    cgroups: OnceLock<Option<Cgroups>>,
-    disks: OnceLock<bool>,
+    cgroups: OnceLock<Result<Cgroups, String>>,
+    disks: OnceLock<Result<(), String>>,
     locks: [Mutex<()>; LOCKS],
+}
+
+/// The processes of a box that runs: those of its control group, or those that descend from its first.
+enum Live {
+    Group(Box<dyn Group>),
+    Tree(Pid),
 }
 
 impl Boxes {
@@ -68,22 +71,23 @@ impl Boxes {
         }
     }
 
-    /// The program.
-    pub(super) fn bubblewrap(&self) -> &Path {
-        &self.bubblewrap
+    /// Whether there could be such a box.
+    pub(super) fn validate(&self, spec: &Spec) -> Result<(), Error> {
+        options::check(spec)?;
+        self.root(spec).map(drop)
     }
 
     /// Makes what outlives a box's processes.
     pub(super) fn create(&self, id: SandboxId, spec: &Spec) -> Result<(), Error> {
         let _lock = self.lock(id);
         // What cannot start is not made.
-        self.options(id, spec)?;
+        self.validate(spec)?;
         let folder = self.folder(id);
         let user = self.users.of(id)?;
         folder.create(user)?;
         let disk = folder.limited_disk();
         if let Some(bytes) = spec.limits.disk
-            && self.has_disks()
+            && self.try_disks().is_ok()
         {
             disk.create(bytes, (user.unwrap_or(0), user.unwrap_or(0)))?;
         }
@@ -93,51 +97,10 @@ impl Boxes {
         folder.furnish(user)
     }
 
-    /// Starts a box. Nothing of an earlier run is left then.
-    pub(super) fn start(&self, id: SandboxId, spec: &Spec) -> Result<(Child, Log), Error> {
-        let _lock = self.lock(id);
-        let folder = self.existing(id)?;
-        if folder.has_socket() {
-            self.end(id, &folder)?;
-        }
-        let user = self.users.of(id)?;
-        let disk = folder.limited_disk();
-        if disk.exists() {
-            disk.mount(spec.limits.disk)?;
-        }
-        let failed = |cause: std::io::Error| Error::failed("start a box", cause);
-        view::write_settings(&self.deployment.dir).map_err(failed)?;
-        let listener = folder.listen().map_err(failed)?;
-        let seccomp = memory_file("seccomp", &seccomp::filter()).map_err(failed)?;
-        let mut options = self.options(id, spec)?;
-        options.add(["--seccomp", &seccomp.as_raw_fd().to_string()]);
-        let (options, sources) = options.finish();
-        let stage = match sources {
-            Sources::Direct => None,
-            Sources::Staged(sources) => Some(Stage::new(&folder.stage(), &self.bubblewrap, &sources).map_err(failed)?),
-        };
-        let entrances = match self.new_group(id, &folder, &spec.limits)? {
-            Some(group) => group.entrances(),
-            None => Vec::new(),
-        };
-        let proxy_port = (spec.network != Network::Closed).then_some(PROXY_PORT);
-        let launch = Launch {
-            bubblewrap: &self.bubblewrap,
-            mark: processes::mark(&self.deployment.name, id),
-            options,
-            command: options::boxd(spec, listener.as_raw_fd(), proxy_port),
-            inherited: vec![listener.into(), seccomp],
-            entrances,
-            stage,
-            user,
-        };
-        launch.start().map_err(failed)
-    }
-
     /// What stands in for control groups in a box that has just come up.
     pub(super) fn limit_without_group(&self, id: SandboxId, limits: &Limits) {
-        if self.group(id, &self.folder(id)).is_none()
-            && let Some(init) = self.init(id)
+        if self.cgroups().is_none()
+            && let Some(Live::Tree(init)) = self.live(id, &self.folder(id))
         {
             Tree::of(init).limit(limits);
         }
@@ -146,15 +109,13 @@ impl Boxes {
     /// Halts a box or lets it go on.
     pub(super) fn halt(&self, id: SandboxId, halted: bool) -> Result<(), Error> {
         let _lock = self.lock(id);
-        let folder = self.existing(id)?;
-        let group = self.group(id, &folder).filter(|group| !group.processes().is_empty());
-        match (group, self.init(id)) {
-            (_, None) => Err(Error::Gone("it does not run".to_owned())),
-            (Some(group), Some(_)) => group.freeze(halted),
-            (None, Some(init)) => {
+        match self.live(id, &self.existing(id)?) {
+            Some(Live::Group(group)) => group.freeze(halted),
+            Some(Live::Tree(init)) => {
                 halt(init, halted);
                 Ok(())
             }
+            None => Err(Error::Gone("it does not run".to_owned())),
         }
     }
 
@@ -186,23 +147,23 @@ impl Boxes {
         {
             tracing::info!(%id, "a disk gets its new size when its box is started the next time");
         }
-        match (self.group(id, &folder), self.init(id)) {
-            (Some(group), Some(_)) => group.limit(&with_own(limits)),
-            (None, Some(init)) => {
+        match self.live(id, &folder) {
+            Some(Live::Group(group)) => group.limit(&with_own(limits)),
+            Some(Live::Tree(init)) => {
                 Tree::of(init).limit(limits);
                 Ok(())
             }
             // The next start sets them.
-            (_, None) => Ok(()),
+            None => Ok(()),
         }
     }
 
     pub(super) fn stats(&self, id: SandboxId) -> Result<Stats, Error> {
         let folder = self.existing(id)?;
-        let usage = match (self.group(id, &folder), self.init(id)) {
-            (_, None) => crate::host::cgroup::Usage::default(),
-            (Some(group), Some(_)) => group.usage(),
-            (None, Some(init)) => Tree::of(init).usage(),
+        let usage = match self.live(id, &folder) {
+            Some(Live::Group(group)) => group.usage(),
+            Some(Live::Tree(init)) => Tree::of(init).usage(),
+            None => Usage::default(),
         };
         let disk = folder.limited_disk();
         let disk_is_enforced = disk.exists();
@@ -245,95 +206,80 @@ impl Boxes {
         &self,
         id: SandboxId,
         limits: Option<Limits>,
-        status: Option<String>,
+        status: Option<ExitStatus>,
         log: Option<&Log>,
     ) -> String {
-        let kills = self.group(id, &self.folder(id)).map_or(0, |group| group.memory_kills());
-        if kills > 0 {
-            return match limits.and_then(|limits| limits.memory) {
-                Some(bytes) => {
-                    format!("it used more memory than its limit of {}", longshore_protocol::sandbox::ByteSize(bytes))
-                }
-                None => "it used more memory than its limit".to_owned(),
-            };
+        // Bubblewrap ends with this code when what runs in the box is killed.
+        let was_killed = status.is_none_or(|status| status.code() == Some(137));
+        let kills = || self.group(id, &self.folder(id)).map_or(0, |group| group.memory_kills());
+        if was_killed && kills() > 0 {
+            let limit = limits.and_then(|limits| limits.memory).map(|bytes| format!(" of {}", ByteSize(bytes)));
+            return format!("it used more memory than its limit{}", limit.unwrap_or_default());
         }
         match (log.and_then(Log::last_line), status) {
             (Some(line), _) => format!("it ended: {line}"),
-            (None, Some(status)) => format!("it ended with {status}"),
+            (None, Some(status)) => format!("it ended with {}", in_words(status)),
             (None, None) => "it ended".to_owned(),
         }
     }
 
-    /// Ends what is left of a box that ended by itself.
-    pub(super) fn clear(&self, id: SandboxId) -> Result<(), Error> {
+    /// Ends what is left of a box that ended by itself, unless it was started again meanwhile, as `is_over` tells.
+    pub(super) fn clear(&self, id: SandboxId, is_over: impl Fn() -> bool) -> Result<(), Error> {
         let _lock = self.lock(id);
-        self.kill(id, &self.folder(id))
+        if is_over() { self.kill(id, &self.folder(id)) } else { Ok(()) }
     }
 
     pub(super) fn folder(&self, id: SandboxId) -> Folder {
         Folder::new(&self.deployment.dir, id)
     }
 
-    /// The control groups that boxes get, if there can be any. The first call looks for them.
-    pub(super) fn cgroups(&self) -> Option<&Cgroups> {
-        let find = || match Cgroups::find(&self.groups_name()) {
-            Ok(cgroups) => {
-                let missing = cgroups.missing();
-                if !missing.is_empty() {
-                    tracing::warn!(?missing, "the limits of these kinds do not hold for boxes on this machine");
-                }
-                Some(cgroups)
-            }
-            Err(reason) => {
-                tracing::warn!(
+    /// The control groups that boxes get, or why there are none. The first call looks for them.
+    pub(super) fn find_cgroups(&self) -> &Result<Cgroups, String> {
+        self.cgroups.get_or_init(|| {
+            let found = Cgroups::find(&format!("longshore-{}", self.deployment.name));
+            match found.as_ref().map(Cgroups::missing) {
+                Ok(missing) if missing.is_empty() => {}
+                Ok(missing) => tracing::warn!(?missing, "limits of these kinds do not hold for boxes on this machine"),
+                Err(reason) => tracing::warn!(
                     reason,
-                    "there are no control groups: limits of memory and processes hold for each process of a box, and \
-                     limits of processor time do not hold"
-                );
-                None
+                    "there are no control groups: limits of memory and processes hold for each process of a box alone, \
+                     and limits of processor time do not hold"
+                ),
             }
-        };
-        self.cgroups.get_or_init(find).as_ref()
+            found
+        })
     }
 
-    pub(super) fn groups_name(&self) -> String {
-        format!("longshore-{}", self.deployment.name)
+    /// Whether a disk can have a limit, or why not. The first call tries it.
+    pub(super) fn try_disks(&self) -> &Result<(), String> {
+        self.disks.get_or_init(|| {
+            let dir = &self.deployment.dir;
+            let made = std::fs::create_dir_all(dir).map_err(|cause| format!("{}: {cause}", dir.display()));
+            let tried = made.and_then(|()| Disk::try_in(dir));
+            if let Err(reason) = &tried {
+                tracing::warn!(reason, "limits of disks do not hold by themselves on this machine");
+            }
+            tried
+        })
     }
 
-    /// What a box of `spec` is told, up to what is only known at its start.
-    fn options(&self, id: SandboxId, spec: &Spec) -> Result<options::Options, Error> {
-        let sources = match self.users.of(id)? {
-            None => Sources::Direct,
-            Some(_) => Sources::Staged(Vec::new()),
-        };
-        let (dir, folder) = (&self.deployment.dir, self.folder(id));
-        let mut options = options::Options::new(sources);
-        options.variables(spec)?;
-        let has_var_tmp = match &spec.image {
-            None => {
-                view::show_machine(&mut options, dir);
-                true
-            }
-            Some(name) => {
-                let root = self.roots.get(name).ok_or_else(|| self.no_root(name))?;
-                view::show_root(&mut options, dir, root)?;
-                root.join("var/tmp").is_dir()
-            }
-        };
-        options.system();
-        view::show_own(&mut options, &folder.disk(), &self.deployment.program, has_var_tmp);
-        options.volumes(&spec.volumes)?;
-        Ok(options)
+    pub(super) fn cgroups(&self) -> Option<&Cgroups> {
+        self.find_cgroups().as_ref().ok()
     }
 
-    fn no_root(&self, name: &str) -> Error {
+    /// The root file system that is asked for; none if it is this machine's.
+    pub(super) fn root(&self, spec: &Spec) -> Result<Option<&Path>, Error> {
+        let Some(name) = &spec.image else { return Ok(None) };
+        if let Some(root) = self.roots.get(name) {
+            return Ok(Some(root));
+        }
         let known: Vec<_> = self.roots.keys().map(String::as_str).collect();
         let known =
             if known.is_empty() { "none is set up".to_owned() } else { format!("there are {}", known.join(", ")) };
-        Error::Invalid(format!("there is no root file system called {name}: {known}"))
+        Err(Error::Invalid(format!("there is no root file system called {name}: {known}")))
     }
 
-    fn existing(&self, id: SandboxId) -> Result<Folder, Error> {
+    pub(super) fn existing(&self, id: SandboxId) -> Result<Folder, Error> {
         let folder = self.folder(id);
         if folder.exists() { Ok(folder) } else { Err(Error::Gone(format!("there is no box {id}"))) }
     }
@@ -343,18 +289,8 @@ impl Boxes {
         folder.group().or_else(|| Some(self.cgroups()?.group(&id.to_string())))
     }
 
-    /// A control group with limits for a box that is about to start.
-    fn new_group(&self, id: SandboxId, folder: &Folder, limits: &Limits) -> Result<Option<Box<dyn Group>>, Error> {
-        let Some(cgroups) = self.cgroups() else { return Ok(None) };
-        let group = cgroups.group(&id.to_string());
-        folder.record(&*group)?;
-        group.create()?;
-        group.limit(&with_own(limits))?;
-        Ok(Some(group))
-    }
-
     /// Ends a box's processes and removes its control group and its socket.
-    fn end(&self, id: SandboxId, folder: &Folder) -> Result<(), Error> {
+    pub(super) fn end(&self, id: SandboxId, folder: &Folder) -> Result<(), Error> {
         self.kill(id, folder)?;
         if let Some(group) = self.group(id, folder) {
             group.remove()?;
@@ -364,52 +300,55 @@ impl Boxes {
     }
 
     fn kill(&self, id: SandboxId, folder: &Folder) -> Result<(), Error> {
-        let group = self.group(id, folder).filter(|group| group.exists());
-        let find = || {
-            let marked = self.marked().into_iter().filter(|process| process.id == id).map(|process| process.pid);
-            marked.chain(group.iter().flat_map(|group| group.processes())).collect()
+        let Some(group) = self.group(id, folder).filter(|group| group.exists()) else {
+            return end_all(|| self.marked_of(id), || ());
         };
-        if let Some(group) = &group {
-            group.kill();
-        }
+        group.kill();
         let thaw = || {
-            if let Some(group) = &group {
-                let _ = group.freeze(false);
-            }
+            let _ = group.freeze(false);
         };
-        end_all(find, thaw)
+        end_all(|| group.processes(), thaw)?;
+        // Those that a group of another server has, or none.
+        end_all(|| self.marked_of(id), || ())
+    }
+
+    fn marked_of(&self, id: SandboxId) -> HashSet<Pid> {
+        self.marked().into_iter().filter(|process| process.id == id).map(|process| process.pid).collect()
     }
 
     fn marked(&self) -> Vec<Marked> {
         processes::marked(&self.deployment.name, &self.users)
     }
 
-    /// The first process inside a box.
-    fn init(&self, id: SandboxId) -> Option<Pid> {
-        self.marked().into_iter().find(|process| process.id == id && process.is_init).map(|process| process.pid)
+    /// What runs of a box. A look into its control group is enough for most.
+    fn live(&self, id: SandboxId, folder: &Folder) -> Option<Live> {
+        match self.group(id, folder).filter(|group| !group.processes().is_empty()) {
+            Some(group) => Some(Live::Group(group)),
+            None => Some(Live::Tree(self.marked().into_iter().find(|it| it.id == id && it.is_init)?.pid)),
+        }
     }
 
     fn is_halted(&self, id: SandboxId, init: Pid) -> bool {
-        self.group(id, &self.folder(id)).is_some_and(|group| group.is_frozen()) || Tree::of(init).is_halted()
+        match self.group(id, &self.folder(id)).filter(|group| !group.processes().is_empty()) {
+            Some(group) => group.is_frozen(),
+            None => Tree::of(init).is_halted(),
+        }
     }
 
-    /// Whether a disk can have a limit. The first call tries it.
-    fn has_disks(&self) -> bool {
-        *self.disks.get_or_init(|| match Disk::try_in(&self.deployment.dir) {
-            Ok(()) => true,
-            Err(reason) => {
-                tracing::warn!(reason, "limits of disks do not hold by themselves on this machine");
-                false
-            }
-        })
-    }
-
-    fn lock(&self, id: SandboxId) -> MutexGuard<'_, ()> {
+    pub(super) fn lock(&self, id: SandboxId) -> MutexGuard<'_, ()> {
         let [.., high, low] = id.0.into_bytes();
         self.locks[usize::from(u16::from_be_bytes([high, low])) % LOCKS].lock()
     }
 }
 
-fn with_own(limits: &Limits) -> Limits {
+pub(super) fn with_own(limits: &Limits) -> Limits {
     Limits { pids: limits.pids.map(|pids| pids.saturating_add(OWN_PROCESSES)), ..*limits }
+}
+
+fn in_words(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => status.to_string(),
+    }
 }
