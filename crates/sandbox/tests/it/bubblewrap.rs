@@ -1,11 +1,18 @@
 //! The life of a box of bubblewrap.
 
-use std::{os::unix::fs::MetadataExt as _, path::Path};
+use std::{
+    os::unix::{fs::MetadataExt as _, process::CommandExt as _},
+    path::Path,
+};
 
 use longshore_sandbox::{Error, Level, Running, SandboxId, Volume};
 use longshore_workspace::Parents;
 
 use crate::bubblewrap_support::{Place, is_root, spec};
+
+/// Starts what outlives the script, which ends only when it is out of the script's group.
+const SLEEPER: &str =
+    "setsid sh -c 'echo $$ > pid; exec sleep 1000' > /dev/null 2>&1 & until [ -s pid ]; do sleep 0.01; done";
 
 #[tokio::test]
 async fn a_box_lives_from_its_creation_to_its_end() {
@@ -47,7 +54,7 @@ async fn every_step_may_be_taken_again() {
     }
     backend.start(id, &spec()).await.expect("a start");
     let boxed = place.boxed(id, &spec());
-    boxed.must("setsid sleep 1000 > /dev/null 2>&1 & echo $! > pid").await;
+    boxed.must(SLEEPER).await;
     backend.start(id, &spec()).await.expect("it runs already");
     boxed.must("kill -0 $(cat pid)").await;
     for _ in 0..2 {
@@ -70,7 +77,7 @@ async fn every_step_may_be_taken_again() {
 async fn a_paused_box_halts_and_goes_on_where_it_was() {
     let place = Place::new();
     let boxed = place.run(&spec()).await;
-    boxed.must("echo > ticks; setsid sh -c 'while :; do echo >> ticks; sleep 0.01; done' > /dev/null 2>&1 &").await;
+    boxed.must("setsid sh -c 'while :; do echo >> ticks; sleep 0.01; done' > /dev/null 2>&1 & until [ -s ticks ]; do sleep 0.01; done").await;
     place.backend.pause(boxed.id).await.expect("a pause");
     assert_eq!(place.running(boxed.id).await, Some(Running::Paused));
     let ticks = place.dir(boxed.id).join("disk/workspace/ticks");
@@ -91,7 +98,7 @@ async fn a_paused_box_halts_and_goes_on_where_it_was() {
 async fn boxes_outlive_a_server_and_are_found_by_the_next() {
     let mut place = Place::new();
     let boxed = place.run(&spec()).await;
-    boxed.must("setsid sleep 1000 > /dev/null 2>&1 & echo $! > pid").await;
+    boxed.must(SLEEPER).await;
     let paused = place.run(&spec()).await;
     place.backend.pause(paused.id).await.expect("a pause");
     let (id, before) = (boxed.id, place.processes());
@@ -176,7 +183,6 @@ async fn volumes_are_seen_and_written_as_they_may_be() {
     let shared = place.folder.path().join("shared");
     std::fs::create_dir(&shared).expect("a folder");
     std::fs::write(shared.join("file"), "shared\n").expect("a file");
-    std::os::unix::fs::chown(&shared, None, None).expect("an owner");
     std::fs::set_permissions(&shared, std::os::unix::fs::PermissionsExt::from_mode(0o777)).expect("a mode");
     let volume = |path: &str, read_only| Volume { host: shared.clone(), path: path.into(), read_only };
     let mut with = spec();
@@ -256,6 +262,26 @@ async fn each_box_is_a_user_of_its_own_if_the_server_is_root() {
     place.backend.create(SandboxId::random(), &spec()).await.expect_err("no number is left");
     place.backend.destroy(one.id).await.expect("no box");
     place.backend.create(SandboxId::random(), &spec()).await.expect("a number");
+}
+
+#[test]
+fn an_ordinary_user_can_make_boxes_too() {
+    if !is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).expect("a mode");
+    let tests = ["a_box_lives_from_its_creation_to_its_end", "a_paused_box_halts_and_goes_on_where_it_was"];
+    let status = std::process::Command::new(std::env::current_exe().expect("this program"))
+        .arg("--exact")
+        .args(tests.map(|test| format!("bubblewrap::{test}")))
+        .env("TMPDIR", folder.path())
+        .env("LONGSHORE_PROGRAM", crate::bubblewrap_support::program())
+        .uid(1_999_999_999)
+        .gid(1_999_999_999)
+        .current_dir("/")
+        .status();
+    assert!(status.expect("a test of its own").success());
 }
 
 #[tokio::test]

@@ -16,12 +16,12 @@ async fn a_program_that_takes_too_much_memory_is_killed_and_the_box_stays() {
     let place = Place::new();
     let boxed = place.run(&limited(Limits { memory: Some(96 * MIB), ..Limits::default() })).await;
     boxed.must("head -c 20000000 /dev/zero | tail -c 20000000 > /dev/null").await;
-    let run = boxed.must_not("head -c 300000000 /dev/zero | tail -c 300000000 > /dev/null; test $? = 0").await;
+    let run = boxed.must_not("head -c 500000000 /dev/zero | tail -c 500000000 > /dev/null; test $? = 0").await;
     assert!(!run.status.success());
     boxed.must("true").await;
-    place.backend.set_limits(boxed.id, &Limits { memory: Some(600 * MIB), ..Limits::default() }).await.expect("more");
+    place.backend.set_limits(boxed.id, &Limits { memory: Some(900 * MIB), ..Limits::default() }).await.expect("more");
     if is_root() {
-        boxed.must("head -c 300000000 /dev/zero | tail -c 300000000 > /dev/null").await;
+        boxed.must("head -c 500000000 /dev/zero | tail -c 500000000 > /dev/null").await;
     }
 }
 
@@ -108,15 +108,18 @@ async fn a_disk_survives_a_server_that_died() {
     let limits = Limits { disk: Some(24 * MIB), ..Limits::default() };
     let boxed = place.run(&limited(limits)).await;
     boxed.must("echo kept > file").await;
+    // What holds the box holds the server, too.
+    let id = boxed.id;
+    drop(boxed);
+    place.restart();
     for process in place.processes() {
         let _ = rustix::process::kill_process(
             rustix::process::Pid::from_raw(process).expect("a number"),
             rustix::process::Signal::KILL,
         );
     }
-    place.restart();
-    place.backend.start(boxed.id, &limited(limits)).await.expect("another start");
-    assert_eq!(boxed.must("cat file").await, "kept");
+    place.backend.start(id, &limited(limits)).await.expect("another start");
+    assert_eq!(place.boxed(id, &spec()).must("cat file").await, "kept");
 }
 
 #[tokio::test]

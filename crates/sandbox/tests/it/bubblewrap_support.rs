@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use tokio::io::AsyncReadExt as _;
 
 /// How long a test waits for what must come.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(50);
 
 /// The program that runs in boxes.
 pub(crate) fn program() -> PathBuf {
@@ -164,7 +164,7 @@ impl Boxed {
             one.expect("standard output");
             other.expect("standard error");
             let status = process.control.wait().await.expect("an end");
-            let text = |bytes| String::from_utf8_lossy(&Vec::from(bytes)).trim().to_owned();
+            let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim().to_owned();
             Run { stdout: text(stdout), stderr: text(stderr), status }
         };
         tokio::time::timeout(DEADLINE, run).await.unwrap_or_else(|_| panic!("{script}: not in time"))

@@ -171,7 +171,8 @@ async fn a_box_cannot_pass_for_another() {
     let (boxed, other) = (place.run(&spec()).await, place.run(&spec()).await);
     place.backend.stop(other.id).await.expect("a stop");
     let name = format!("longshore-box:{}/{}", place.deployment.name, other.id);
-    boxed.must(&format!("setsid bash -c 'exec -a {name} sleep 1000' > /dev/null 2>&1 &")).await;
+    let script = format!("echo up > up; exec -a {name} sleep 1000");
+    boxed.must(&format!("setsid bash -c '{script}' > /dev/null 2>&1 & until [ -s up ]; do sleep 0.01; done")).await;
     crate::bubblewrap_support::until("it has the name", || async { place.processes().len() == 3 }).await;
     assert_eq!(place.running(other.id).await, Some(longshore_sandbox::Running::No));
     place.backend.destroy(other.id).await.expect("no box");

@@ -166,7 +166,8 @@ fn version_2_says_what_an_ordinary_user_needs() {
 fn version_2_reads_and_writes_the_files_of_a_group() {
     let fake = Fake::new("cpu memory pids");
     put(&fake.own, "cgroup.subtree_control", "cpu memory pids");
-    let group = fake.find("0::/user.slice/server.service\n").expect("groups").group("one");
+    let cgroups = fake.find("0::/user.slice/server.service\n").expect("groups");
+    let group = cgroups.group("one");
     group.create().expect("a group");
     let folder = fake.own.join("longshore-x/one");
     for file in ["memory.max", "memory.swap.max", "cpu.max", "pids.max"] {

@@ -37,9 +37,9 @@ impl Place {
     /// Writes until the disk is full, and says how much that was.
     fn fill(&self, name: &str) -> u64 {
         let mut file = File::create(self.path(name)).expect("a file");
-        let mut written = 0;
+        let (mut written, block) = (0, vec![7; 65536]);
         loop {
-            match file.write_all(&[7; 65536]).and_then(|()| file.sync_data()) {
+            match file.write_all(&block).and_then(|()| file.sync_data()) {
                 Ok(()) => written += 65536,
                 Err(cause) => {
                     assert_eq!(cause.kind(), io::ErrorKind::StorageFull);

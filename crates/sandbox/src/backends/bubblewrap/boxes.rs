@@ -1,7 +1,7 @@
 //! Boxes, as this machine knows them. Everything here may wait, and runs where that holds nobody up.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     os::fd::AsRawFd as _,
     path::{Path, PathBuf},
     sync::OnceLock,
@@ -49,8 +49,8 @@ pub(super) struct Boxes {
     roots: BTreeMap<String, PathBuf>,
     bubblewrap: PathBuf,
     users: Users,
-    cgroups: OnceLock<Option<Cgroups>>,
-    disks: OnceLock<bool>,
+    cgroups: OnceLock<Result<Cgroups, String>>,
+    disks: OnceLock<Result<(), String>>,
     locks: [Mutex<()>; LOCKS],
 }
 
@@ -73,17 +73,23 @@ impl Boxes {
         &self.bubblewrap
     }
 
+    /// Whether there could be such a box.
+    pub(super) fn validate(&self, spec: &Spec) -> Result<(), Error> {
+        options::check(spec)?;
+        self.root(spec).map(drop)
+    }
+
     /// Makes what outlives a box's processes.
     pub(super) fn create(&self, id: SandboxId, spec: &Spec) -> Result<(), Error> {
         let _lock = self.lock(id);
         // What cannot start is not made.
-        self.options(id, spec)?;
+        self.validate(spec)?;
         let folder = self.folder(id);
         let user = self.users.of(id)?;
         folder.create(user)?;
         let disk = folder.limited_disk();
         if let Some(bytes) = spec.limits.disk
-            && self.has_disks()
+            && self.try_disks().is_ok()
         {
             disk.create(bytes, (user.unwrap_or(0), user.unwrap_or(0)))?;
         }
@@ -106,6 +112,7 @@ impl Boxes {
             disk.mount(spec.limits.disk)?;
         }
         let failed = |cause: std::io::Error| Error::failed("start a box", cause);
+        self.validate(spec)?;
         view::write_settings(&self.deployment.dir).map_err(failed)?;
         let listener = folder.listen().map_err(failed)?;
         let seccomp = memory_file("seccomp", &seccomp::filter()).map_err(failed)?;
@@ -264,40 +271,48 @@ impl Boxes {
         }
     }
 
-    /// Ends what is left of a box that ended by itself.
-    pub(super) fn clear(&self, id: SandboxId) -> Result<(), Error> {
+    /// Ends what is left of a box that ended by itself, unless it was started again meanwhile, as `is_over` tells.
+    pub(super) fn clear(&self, id: SandboxId, is_over: impl Fn() -> bool) -> Result<(), Error> {
         let _lock = self.lock(id);
-        self.kill(id, &self.folder(id))
+        if is_over() { self.kill(id, &self.folder(id)) } else { Ok(()) }
     }
 
     pub(super) fn folder(&self, id: SandboxId) -> Folder {
         Folder::new(&self.deployment.dir, id)
     }
 
-    /// The control groups that boxes get, if there can be any. The first call looks for them.
-    pub(super) fn cgroups(&self) -> Option<&Cgroups> {
-        let find = || match Cgroups::find(&self.groups_name()) {
-            Ok(cgroups) => {
-                let missing = cgroups.missing();
-                if !missing.is_empty() {
-                    tracing::warn!(?missing, "the limits of these kinds do not hold for boxes on this machine");
-                }
-                Some(cgroups)
-            }
-            Err(reason) => {
-                tracing::warn!(
+    /// The control groups that boxes get, or why there are none. The first call looks for them.
+    pub(super) fn find_cgroups(&self) -> &Result<Cgroups, String> {
+        self.cgroups.get_or_init(|| {
+            let found = Cgroups::find(&format!("longshore-{}", self.deployment.name));
+            match found.as_ref().map(Cgroups::missing) {
+                Ok(missing) if missing.is_empty() => {}
+                Ok(missing) => tracing::warn!(?missing, "limits of these kinds do not hold for boxes on this machine"),
+                Err(reason) => tracing::warn!(
                     reason,
-                    "there are no control groups: limits of memory and processes hold for each process of a box, and \
-                     limits of processor time do not hold"
-                );
-                None
+                    "there are no control groups: limits of memory and processes hold for each process of a box alone, \
+                     and limits of processor time do not hold"
+                ),
             }
-        };
-        self.cgroups.get_or_init(find).as_ref()
+            found
+        })
     }
 
-    pub(super) fn groups_name(&self) -> String {
-        format!("longshore-{}", self.deployment.name)
+    /// Whether a disk can have a limit, or why not. The first call tries it.
+    pub(super) fn try_disks(&self) -> &Result<(), String> {
+        self.disks.get_or_init(|| {
+            let dir = &self.deployment.dir;
+            let made = std::fs::create_dir_all(dir).map_err(|cause| format!("{}: {cause}", dir.display()));
+            let tried = made.and_then(|()| Disk::try_in(dir));
+            if let Err(reason) = &tried {
+                tracing::warn!(reason, "limits of disks do not hold by themselves on this machine");
+            }
+            tried
+        })
+    }
+
+    fn cgroups(&self) -> Option<&Cgroups> {
+        self.find_cgroups().as_ref().ok()
     }
 
     /// What a box of `spec` is told, up to what is only known at its start.
@@ -308,29 +323,33 @@ impl Boxes {
         };
         let (dir, folder) = (&self.deployment.dir, self.folder(id));
         let mut options = options::Options::new(sources);
-        options.variables(spec)?;
-        let has_var_tmp = match &spec.image {
+        options.variables(&spec.env);
+        let has_var_tmp = match self.root(spec)? {
             None => {
                 view::show_machine(&mut options, dir);
                 true
             }
-            Some(name) => {
-                let root = self.roots.get(name).ok_or_else(|| self.no_root(name))?;
+            Some(root) => {
                 view::show_root(&mut options, dir, root)?;
                 root.join("var/tmp").is_dir()
             }
         };
         options.system();
         view::show_own(&mut options, &folder.disk(), &self.deployment.program, has_var_tmp);
-        options.volumes(&spec.volumes)?;
+        options.volumes(&spec.volumes);
         Ok(options)
     }
 
-    fn no_root(&self, name: &str) -> Error {
+    /// The root file system that is asked for; none if it is this machine's.
+    fn root(&self, spec: &Spec) -> Result<Option<&Path>, Error> {
+        let Some(name) = &spec.image else { return Ok(None) };
+        if let Some(root) = self.roots.get(name) {
+            return Ok(Some(root));
+        }
         let known: Vec<_> = self.roots.keys().map(String::as_str).collect();
         let known =
             if known.is_empty() { "none is set up".to_owned() } else { format!("there are {}", known.join(", ")) };
-        Error::Invalid(format!("there is no root file system called {name}: {known}"))
+        Err(Error::Invalid(format!("there is no root file system called {name}: {known}")))
     }
 
     fn existing(&self, id: SandboxId) -> Result<Folder, Error> {
@@ -364,20 +383,20 @@ impl Boxes {
     }
 
     fn kill(&self, id: SandboxId, folder: &Folder) -> Result<(), Error> {
-        let group = self.group(id, folder).filter(|group| group.exists());
-        let find = || {
-            let marked = self.marked().into_iter().filter(|process| process.id == id).map(|process| process.pid);
-            marked.chain(group.iter().flat_map(|group| group.processes())).collect()
+        let Some(group) = self.group(id, folder).filter(|group| group.exists()) else {
+            return end_all(|| self.marked_of(id), || ());
         };
-        if let Some(group) = &group {
-            group.kill();
-        }
+        group.kill();
         let thaw = || {
-            if let Some(group) = &group {
-                let _ = group.freeze(false);
-            }
+            let _ = group.freeze(false);
         };
-        end_all(find, thaw)
+        end_all(|| group.processes(), thaw)?;
+        // Those that a group of another server has, or none.
+        end_all(|| self.marked_of(id), || ())
+    }
+
+    fn marked_of(&self, id: SandboxId) -> HashSet<Pid> {
+        self.marked().into_iter().filter(|process| process.id == id).map(|process| process.pid).collect()
     }
 
     fn marked(&self) -> Vec<Marked> {
@@ -391,17 +410,6 @@ impl Boxes {
 
     fn is_halted(&self, id: SandboxId, init: Pid) -> bool {
         self.group(id, &self.folder(id)).is_some_and(|group| group.is_frozen()) || Tree::of(init).is_halted()
-    }
-
-    /// Whether a disk can have a limit. The first call tries it.
-    fn has_disks(&self) -> bool {
-        *self.disks.get_or_init(|| match Disk::try_in(&self.deployment.dir) {
-            Ok(()) => true,
-            Err(reason) => {
-                tracing::warn!(reason, "limits of disks do not hold by themselves on this machine");
-                false
-            }
-        })
     }
 
     fn lock(&self, id: SandboxId) -> MutexGuard<'_, ()> {

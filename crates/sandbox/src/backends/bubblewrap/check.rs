@@ -3,17 +3,19 @@
 use std::{collections::BTreeMap, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
 
 use super::boxes::Boxes;
-use crate::{
-    Error, Finding, Limits, Network, Spec,
-    host::{cgroup::Cgroups, disk::Disk},
-};
+use crate::{Error, Finding, Limits, Network, Spec, host::cgroup::Cgroups};
 
 /// The oldest version that has every option that is used.
 const OLDEST: (u32, u32) = (0, 8);
 
-/// What can be found without making a box.
-pub(super) fn findings(boxes: &Boxes) -> Vec<Finding> {
-    vec![bubblewrap(boxes.bubblewrap()), user(), control_groups(boxes), disks(&boxes.deployment.dir), program(boxes)]
+/// What no box can do without.
+pub(super) fn essentials(boxes: &Boxes) -> Vec<Finding> {
+    vec![bubblewrap(boxes.bubblewrap()), program(&boxes.deployment.program)]
+}
+
+/// What makes boxes better.
+pub(super) fn extras(boxes: &Boxes) -> Vec<Finding> {
+    vec![user(), control_groups(boxes.find_cgroups()), disks(boxes.try_disks())]
 }
 
 /// What came of making a box.
@@ -91,41 +93,37 @@ fn user() -> Finding {
     }
 }
 
-fn control_groups(boxes: &Boxes) -> Finding {
+fn control_groups(found: &Result<Cgroups, String>) -> Finding {
     const SUBJECT: &str = "control groups";
-    match Cgroups::find(&boxes.groups_name()) {
-        Ok(cgroups) => match cgroups.missing().as_slice() {
-            [] => Finding::ok(SUBJECT, format!("version {}, with memory, cpu and pids", cgroups.version())),
-            missing => Finding::warning(
-                SUBJECT,
-                format!("version {}, without {}", cgroups.version(), missing.join(", ")),
-                "delegate these controllers to the server",
-            ),
-        },
-        Err(reason) => Finding::warning(
-            SUBJECT,
-            reason,
-            "without them, limits of memory and processes hold for each process alone, and none of processor time",
-        ),
+    let missing = match found {
+        Ok(cgroups) => cgroups.missing(),
+        Err(reason) => {
+            let advice =
+                "without them, limits of memory and processes hold for each process alone, and none of processor time";
+            return Finding::warning(SUBJECT, reason, advice);
+        }
+    };
+    let version = found.as_ref().map_or(0, Cgroups::version);
+    if missing.is_empty() {
+        return Finding::ok(SUBJECT, format!("version {version}, with memory, cpu and pids"));
     }
+    let detail = format!("version {version}, without {}", missing.join(", "));
+    Finding::warning(SUBJECT, detail, "delegate these controllers to the server")
 }
 
-fn disks(dir: &Path) -> Finding {
+fn disks(tried: &Result<(), String>) -> Finding {
     const SUBJECT: &str = "disk limits";
-    let tried = std::fs::create_dir_all(dir).map_err(|cause| cause.to_string()).and_then(|()| Disk::try_in(dir));
     match tried {
         Ok(()) => Finding::ok(SUBJECT, "a disk was made, mounted and removed"),
-        Err(reason) => Finding::warning(
-            SUBJECT,
-            reason,
-            "without it, the server measures what a box has written and stops one that has too much",
-        ),
+        Err(reason) => {
+            let advice = "without them, the server measures what boxes have written and stops one that has too much";
+            Finding::warning(SUBJECT, reason, advice)
+        }
     }
 }
 
-fn program(boxes: &Boxes) -> Finding {
+fn program(path: &Path) -> Finding {
     const SUBJECT: &str = "program";
-    let path = &boxes.deployment.program;
     match path.metadata() {
         Ok(facts) if facts.is_file() && facts.permissions().mode() & 0o001 != 0 => {
             Finding::ok(SUBJECT, path.display().to_string())

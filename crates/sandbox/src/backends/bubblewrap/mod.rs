@@ -30,7 +30,7 @@ use longshore_workspace::Stream;
 use parking_lot::Mutex;
 use rustix::{net::RecvFlags, process::Pid};
 use tokio::{io::Interest, net::UnixStream, process::Child};
-use watch::Watch;
+use watch::{Run, Watch};
 
 use crate::{Backend, Death, Deployment, Error, Finding, Found, Level, Limits, Progress, SandboxId, Spec, Stats, host};
 
@@ -80,6 +80,14 @@ impl Bubblewrap {
     /// Makes boxes for a deployment. Does nothing yet.
     pub fn new(deployment: Deployment, options: Options) -> Self {
         Self { boxes: Arc::new(Boxes::new(deployment, options)), watch: Watch::new(), first_streams: Mutex::default() }
+    }
+
+    async fn essentials(&self) -> Vec<Finding> {
+        let mut findings = self.blocking(|boxes| Ok(check::essentials(boxes))).await.unwrap_or_default();
+        if findings.iter().all(|finding| finding.level != Level::Missing) {
+            findings.push(check::of_trial(self.try_one().await));
+        }
+        findings
     }
 
     async fn try_one(&self) -> Result<(), Error> {
@@ -144,17 +152,17 @@ impl Bubblewrap {
         // One that has ended already is found by the next list.
         let Ok(end) = host::watch_end(pid) else { return };
         let boxes = Arc::downgrade(&self.boxes);
-        self.watch.add(id, async move {
+        self.watch.add(id, |run| async move {
             let _ = end.readable().await;
-            tell(boxes, id, None, None, None).await
+            finish(boxes, run, move |boxes| boxes.reason(id, None, None, None)).await
         });
     }
 
-    fn watch_started(&self, id: SandboxId, limits: Limits, child: Child, log: Arc<Log>) {
-        let (boxes, mut child) = (Arc::downgrade(&self.boxes), child);
-        self.watch.add(id, async move {
+    fn watch_started(&self, id: SandboxId, limits: Limits, mut child: Child, log: Arc<Log>) {
+        let boxes = Arc::downgrade(&self.boxes);
+        self.watch.add(id, |run| async move {
             let status = child.wait().await.ok().map(in_words);
-            tell(boxes, id, Some(limits), status, Some(log)).await
+            finish(boxes, run, move |boxes| boxes.reason(id, Some(limits), status, Some(&log))).await
         });
     }
 }
@@ -165,20 +173,22 @@ impl Backend for Bubblewrap {
         NAME
     }
 
+    fn validate(&self, spec: &Spec) -> Result<(), Error> {
+        self.boxes.validate(spec)
+    }
+
     async fn check(&self) -> Result<(), Error> {
-        let missing = self.findings().await.into_iter().find(|finding| finding.level == Level::Missing);
+        let missing = self.essentials().await.into_iter().find(|finding| finding.level == Level::Missing);
         missing.map_or(Ok(()), |finding| {
             let advice = finding.advice.map(|advice| format!("; {advice}")).unwrap_or_default();
             Err(Error::Unavailable { backend: NAME, reason: format!("{}{advice}", finding.detail) })
         })
     }
 
-    /// Makes a box to find out.
+    /// Makes a box and a disk to find out.
     async fn findings(&self) -> Vec<Finding> {
-        let mut findings = self.blocking(|boxes| Ok(check::findings(boxes))).await.unwrap_or_default();
-        if findings.iter().all(|finding| finding.level != Level::Missing) {
-            findings.push(check::of_trial(self.try_one().await));
-        }
+        let mut findings = self.essentials().await;
+        findings.extend(self.blocking(|boxes| Ok(check::extras(boxes))).await.unwrap_or_default());
         findings
     }
 
@@ -208,7 +218,7 @@ impl Backend for Bubblewrap {
             Ok(stream) => self.first_streams.lock().insert(id, stream),
             Err(cause) => {
                 self.forget(id);
-                self.blocking(move |boxes| boxes.clear(id)).await?;
+                self.blocking(move |boxes| boxes.clear(id, || true)).await?;
                 let cause = log.last_line().unwrap_or_else(|| cause.to_string());
                 return Err(Error::failed("start a box", cause));
             }
@@ -274,21 +284,16 @@ impl Backend for Bubblewrap {
 }
 
 /// Ends what is left of a box that ended by itself, and tells why it did.
-async fn tell(
-    boxes: Weak<Boxes>,
-    id: SandboxId,
-    limits: Option<Limits>,
-    status: Option<String>,
-    log: Option<Arc<Log>>,
-) -> String {
-    let Some(boxes) = boxes.upgrade() else { return "the server ended".to_owned() };
-    let told = tokio::task::spawn_blocking(move || {
-        if let Err(cause) = boxes.clear(id) {
-            tracing::warn!(%id, %cause, "processes of a box that ended are left");
+async fn finish(boxes: Weak<Boxes>, run: Run, reason: impl FnOnce(&Boxes) -> String + Send + 'static) -> String {
+    const NOBODY: &str = "the server ended";
+    let Some(boxes) = boxes.upgrade() else { return NOBODY.to_owned() };
+    let finished = tokio::task::spawn_blocking(move || {
+        if let Err(cause) = boxes.clear(run.id(), || run.is_watched()) {
+            tracing::warn!(id = %run.id(), %cause, "processes of a box that ended are left");
         }
-        boxes.reason(id, limits, status, log.as_deref())
+        reason(&boxes)
     });
-    told.await.unwrap_or_else(|_| "the server ended".to_owned())
+    finished.await.unwrap_or_else(|_| NOBODY.to_owned())
 }
 
 fn in_words(status: ExitStatus) -> String {

@@ -1,9 +1,10 @@
 //! What bubblewrap is told.
 
 use std::{
-    ffi::OsStr,
+    collections::BTreeMap,
+    ffi::{OsStr, OsString},
     os::unix::ffi::OsStrExt as _,
-    path::{Component, Path, PathBuf},
+    path::{Component, Path},
 };
 
 use super::stage::Sources;
@@ -98,12 +99,8 @@ impl Options {
         self.add(["--perms", "1777", "--size", SHARED_MEMORY, "--tmpfs", "/dev/shm"]);
     }
 
-    /// The variables of a box.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] for those that no program can have.
-    pub(super) fn variables(&mut self, spec: &Spec) -> Result<(), Error> {
-        check_variables(spec)?;
+    /// The variables of a box, those of its own last.
+    pub(super) fn variables(&mut self, own: &BTreeMap<String, String>) {
         let fixed = [
             ("PATH", PATH),
             ("HOME", HOME),
@@ -112,25 +109,17 @@ impl Options {
             ("LANG", "C.UTF-8"),
             ("TERM", "xterm-256color"),
         ];
-        for (name, value) in fixed {
+        let own = own.iter().map(|(name, value)| (&**name, &**value));
+        for (name, value) in fixed.into_iter().chain(own) {
             self.add(["--setenv", name, value]);
         }
-        for (name, value) in &spec.env {
-            self.add(["--setenv", name, value]);
-        }
-        Ok(())
     }
 
     /// The folders of this machine that a box sees.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] for one that is not there, or would hide what the box needs.
-    pub(super) fn volumes(&mut self, volumes: &[Volume]) -> Result<(), Error> {
+    pub(super) fn volumes(&mut self, volumes: &[Volume]) {
         for volume in volumes {
-            check_volume(volume)?;
             self.bind(&volume.host, &volume.path, volume.read_only);
         }
-        Ok(())
     }
 
     /// The end of the options, in the form in which bubblewrap reads them from a file, and what they refer to.
@@ -139,6 +128,16 @@ impl Options {
         self.add(["--remount-ro", "/"]);
         (self.bytes, self.sources)
     }
+}
+
+/// Whether a box can have such variables and volumes.
+///
+/// # Errors
+/// [`Error::Invalid`] for variables that no program can have, and for a volume that is not there or would hide what the
+/// box needs.
+pub(super) fn check(spec: &Spec) -> Result<(), Error> {
+    check_variables(spec)?;
+    spec.volumes.iter().try_for_each(check_volume)
 }
 
 fn check_variables(spec: &Spec) -> Result<(), Error> {
@@ -186,10 +185,10 @@ fn check_volume(volume: &Volume) -> Result<(), Error> {
     Ok(())
 }
 
-/// The whole command that runs in a box.
-pub(super) fn boxd(spec: &Spec, socket: i32, proxy_port: Option<u16>) -> Vec<std::ffi::OsString> {
-    let mut command: Vec<std::ffi::OsString> = vec![PROGRAM.into(), "boxd".into(), "--working-dir".into()];
-    command.push(PathBuf::from(&spec.working_dir).into());
+/// The command that runs in a box: `boxd`, which listens on the descriptor `socket`.
+pub(super) fn boxd(spec: &Spec, socket: i32, proxy_port: Option<u16>) -> Vec<OsString> {
+    let mut command: Vec<OsString> = vec![PROGRAM.into(), "boxd".into(), "--working-dir".into()];
+    command.push(spec.working_dir.clone().into());
     command.extend(["--fd".into(), socket.to_string().into()]);
     if let Some(port) = proxy_port {
         command.extend(["--proxy-port".into(), port.to_string().into()]);

@@ -5,9 +5,11 @@
 //! namespace of the server or the first in the one below. When the first inside dies, all inside do.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::BTreeMap,
     fs::{self, File},
     io::Read as _,
+    thread,
+    time::Duration,
 };
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
@@ -15,8 +17,12 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use super::{folder, users::Users};
 use crate::{Limits, SandboxId, host::cgroup::Usage};
 
-/// How often a box that starts processes all the time is looked at before it counts as halted.
-const ROUNDS: u32 = 100;
+/// How often a box that starts processes all the time is looked at before it counts as halted, and the time between.
+const ROUNDS: u32 = 200;
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Memory that `boxd` may take where its limit is also that of each process which it starts.
+const OWN_MEMORY: u64 = 256 << 20;
 
 /// The name of the processes of bubblewrap for a box.
 pub(super) fn mark(deployment: &str, id: SandboxId) -> String {
@@ -61,6 +67,7 @@ struct Facts {
     pid: Pid,
     parent: i32,
     halted: bool,
+    dead: bool,
     ticks: u64,
     threads: u32,
     pages: u64,
@@ -77,10 +84,6 @@ impl Tree {
             next += 1;
         }
         Self(tree)
-    }
-
-    pub(super) fn pids(&self) -> HashSet<Pid> {
-        self.0.iter().map(|facts| facts.pid).collect()
     }
 
     /// Whether the first one inside is halted, which only this server can do.
@@ -101,8 +104,9 @@ impl Tree {
 
     /// What stands in for a control group: memory for each process alone, and the number of processes.
     pub(super) fn limit(&self, limits: &Limits) {
+        let memory = limits.memory.map(|bytes| bytes.saturating_add(OWN_MEMORY));
         let pids = limits.pids.map(u64::from);
-        for (resource, limit) in [(Resource::Data, limits.memory), (Resource::Nproc, pids)] {
+        for (resource, limit) in [(Resource::Data, memory), (Resource::Nproc, pids)] {
             for facts in self.0.iter().skip(1) {
                 // A limit that is lower already stays, and a process that has ended needs none.
                 let _ = prlimit(Some(facts.pid), resource, Rlimit { current: limit, maximum: limit });
@@ -111,20 +115,20 @@ impl Tree {
     }
 }
 
-/// Halts all processes from `init` on, or lets them go on.
+/// Halts all processes from `init` on, or lets them go on. One that waits for a disk halts when the disk answers.
 pub(super) fn halt(init: Pid, halted: bool) {
     let signal = if halted { Signal::STOP } else { Signal::CONT };
-    let mut seen = HashSet::new();
     for _ in 0..ROUNDS {
         // What a process starts before it halts is found by the next round.
-        let new: Vec<_> = Tree::of(init).pids().difference(&seen).copied().collect();
-        if new.is_empty() {
+        let others: Vec<_> =
+            Tree::of(init).0.into_iter().filter(|facts| !facts.dead && facts.halted != halted).collect();
+        if others.is_empty() {
             return;
         }
-        for pid in new {
-            let _ = rustix::process::kill_process(pid, signal);
-            seen.insert(pid);
+        for facts in others {
+            let _ = rustix::process::kill_process(facts.pid, signal);
         }
+        thread::sleep(PAUSE);
     }
 }
 
@@ -151,6 +155,7 @@ fn facts(pid: i32) -> Option<Facts> {
         pid: Pid::from_raw(pid)?,
         parent: fields.get(1)?.parse().ok()?,
         halted: matches!(*fields.first()?, "T" | "t"),
+        dead: matches!(*fields.first()?, "Z" | "X"),
         ticks: (11..15).map(|at| number(at).unwrap_or(0)).sum(),
         threads: u32::try_from(number(17)?).ok()?,
         pages: number(21)?,

@@ -13,20 +13,15 @@ use super::{
 use crate::Error;
 
 /// What programs read in `/etc`, and holds nothing that is private to the machine.
-const SETTINGS: [&str; 24] = [
+const SETTINGS: [&str; 19] = [
     "alternatives",
     "bash.bashrc",
     "ca-certificates",
     "crypto-policies",
-    "debian_version",
-    "fonts",
-    "inputrc",
     "ld.so.cache",
     "ld.so.conf",
     "ld.so.conf.d",
     "localtime",
-    "lsb-release",
-    "magic",
     "mime.types",
     "os-release",
     "pki/ca-trust",

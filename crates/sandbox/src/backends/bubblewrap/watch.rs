@@ -23,11 +23,13 @@ const WAITING: usize = 256;
 /// Watches over boxes. What it watches ends with it.
 #[derive(Debug)]
 pub(super) struct Watch {
-    boxes: Arc<Mutex<BTreeMap<SandboxId, Entry>>>,
+    boxes: Arc<Boxes>,
     number: AtomicU64,
     deaths: mpsc::Sender<Death>,
     heard: AsyncMutex<mpsc::Receiver<Death>>,
 }
+
+type Boxes = Mutex<BTreeMap<SandboxId, Entry>>;
 
 #[derive(Debug)]
 struct Entry {
@@ -42,26 +44,21 @@ impl Watch {
         Self { boxes: Arc::default(), number: AtomicU64::new(0), deaths, heard: AsyncMutex::new(heard) }
     }
 
-    /// Watches a box until `end`, which tells why it came, unless it is watched already. Must be called in the runtime's
-    /// context.
-    pub(super) fn add(&self, id: SandboxId, end: impl Future<Output = String> + Send + 'static) {
-        let number = self.number.fetch_add(1, Ordering::Relaxed);
+    /// Watches a box until the future that `end` makes is ready, which tells why it ended, unless it is watched already.
+    /// Must be called in the runtime's context.
+    pub(super) fn add<F>(&self, id: SandboxId, end: impl FnOnce(Run) -> F)
+    where
+        F: Future<Output = String> + Send + 'static,
+    {
+        let run = Run { boxes: Arc::clone(&self.boxes), id, number: self.number.fetch_add(1, Ordering::Relaxed) };
         let mut boxes = self.boxes.lock();
         if boxes.contains_key(&id) {
             return;
         }
-        let (watched, deaths) = (Arc::clone(&self.boxes), self.deaths.clone());
+        let (end, deaths, number) = (end(run.clone()), self.deaths.clone(), run.number);
         let task = tokio::spawn(async move {
             let reason = end.await;
-            let was_asked = {
-                let mut watched = watched.lock();
-                let own = watched.get(&id).is_some_and(|entry| entry.number == number);
-                if own {
-                    watched.remove(&id);
-                }
-                !own
-            };
-            if !was_asked {
+            if run.finish() {
                 // Nobody listens only when the backend is gone.
                 let _ = deaths.send(Death { id, reason }).await;
             }
@@ -88,6 +85,36 @@ impl Watch {
             // This value holds a sender, so there is always one more.
             None => std::future::pending().await,
         }
+    }
+}
+
+/// The time from a box's start, or from when it was found, to its end.
+#[derive(Clone)]
+pub(super) struct Run {
+    boxes: Arc<Boxes>,
+    id: SandboxId,
+    number: u64,
+}
+
+impl Run {
+    /// The box.
+    pub(super) fn id(&self) -> SandboxId {
+        self.id
+    }
+
+    /// Whether nobody asked for the end of this run, nor for another one.
+    pub(super) fn is_watched(&self) -> bool {
+        self.boxes.lock().get(&self.id).is_some_and(|entry| entry.number == self.number)
+    }
+
+    /// No longer watches it; whether it was watched until now.
+    fn finish(&self) -> bool {
+        let mut boxes = self.boxes.lock();
+        let is_watched = boxes.get(&self.id).is_some_and(|entry| entry.number == self.number);
+        if is_watched {
+            boxes.remove(&self.id);
+        }
+        is_watched
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
 /// The group that this process moves to, since a group of version 2 has processes or groups with limits, not both.
 const LEAF: &str = "longshore-server";
 
-/// The control groups of one deployment's boxes.
+/// The control groups of one deployment's boxes. When this is dropped, what is not in use goes.
 #[derive(Debug)]
 pub struct Cgroups {
     tree: Tree,
@@ -63,11 +63,7 @@ impl Cgroups {
 
     /// What the boxes' groups are called.
     pub fn names(&self) -> Vec<String> {
-        let folders = match &self.tree {
-            Tree::V1(folders) => folders.values().collect(),
-            Tree::V2(folder) => vec![folder],
-        };
-        let entries = folders.into_iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
+        let entries = self.folders().into_iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
         entries
             .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
             .filter_map(|entry| entry.file_name().into_string().ok())
@@ -82,6 +78,13 @@ impl Cgroups {
         }
     }
 
+    fn folders(&self) -> Vec<&PathBuf> {
+        match &self.tree {
+            Tree::V1(folders) => folders.values().collect(),
+            Tree::V2(folder) => vec![folder],
+        }
+    }
+
     /// The limits that this machine cannot enforce.
     pub fn missing(&self) -> Vec<&'static str> {
         let has = |controller: &str| match &self.tree {
@@ -89,6 +92,15 @@ impl Cgroups {
             Tree::V2(folder) => words(&parent(folder).join(CONTROL)).iter().any(|word| word == controller),
         };
         v2::CONTROLLERS.into_iter().filter(|controller| !has(controller)).collect()
+    }
+}
+
+impl Drop for Cgroups {
+    fn drop(&mut self) {
+        for folder in self.folders() {
+            // One with boxes in it stays.
+            let _ = fs::remove_dir(folder);
+        }
     }
 }
 

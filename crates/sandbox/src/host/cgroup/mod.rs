@@ -72,10 +72,8 @@ pub trait Group: fmt::Debug + Send + Sync {
         self.folders().into_iter().any(Path::exists)
     }
 
-    /// The files that let in a process which writes `0` to them.
-    fn entrances(&self) -> Vec<PathBuf> {
-        self.folders().into_iter().map(|folder| folder.join(MEMBERS)).collect()
-    }
+    /// The files that let in a process with a single thread which writes `0` to them.
+    fn entrances(&self) -> Vec<PathBuf>;
 
     /// Its processes, as this process's namespace numbers them.
     fn processes(&self) -> HashSet<Pid> {

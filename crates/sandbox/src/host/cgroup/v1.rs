@@ -35,6 +35,11 @@ impl Group for Folders {
         self.0.values().map(PathBuf::as_path).collect()
     }
 
+    /// The files for threads: to move a whole process, the system waits ten milliseconds for all others.
+    fn entrances(&self) -> Vec<PathBuf> {
+        self.folders().into_iter().map(|folder| folder.join("tasks")).collect()
+    }
+
     fn record(&self) -> String {
         let lines: Vec<_> = self.0.iter().map(|(name, folder)| format!("{name} {}", folder.display())).collect();
         lines.join("\n")

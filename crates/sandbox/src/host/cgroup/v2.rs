@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Group, PERIOD, Usage, keyed, number, quota, write};
+use super::{Group, MEMBERS, PERIOD, Usage, keyed, number, quota, write};
 use crate::{Error, Limits};
 
 /// What stands in a record for the one tree.
@@ -36,6 +36,10 @@ impl Folder {
 impl Group for Folder {
     fn folders(&self) -> BTreeSet<&Path> {
         [self.0.as_path()].into()
+    }
+
+    fn entrances(&self) -> Vec<PathBuf> {
+        vec![self.0.join(MEMBERS)]
     }
 
     fn record(&self) -> String {
