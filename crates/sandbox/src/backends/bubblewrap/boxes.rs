@@ -2,32 +2,29 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
-    os::fd::AsRawFd as _,
+    os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
+    process::ExitStatus,
     sync::OnceLock,
     time::{Duration, Instant},
 };
 
-use longshore_workspace::boxd::PROXY_PORT;
+use longshore_protocol::sandbox::ByteSize;
 use parking_lot::{Mutex, MutexGuard};
 use rustix::process::Pid;
-use tokio::process::Child;
 
 use super::{
     Options,
     folder::{self, Folder},
-    launch::{Launch, Log, memory_file},
+    launch::Log,
     options,
     processes::{self, Marked, Tree, halt},
-    seccomp,
-    stage::{Sources, Stage},
     users::Users,
-    view,
 };
 use crate::{
-    Deployment, Error, Found, Limits, Network, Running, SandboxId, Spec, Stats,
+    Deployment, Error, Found, Limits, Running, SandboxId, Spec, Stats,
     host::{
-        cgroup::{Cgroups, Group},
+        cgroup::{Cgroups, Group, Usage},
         disk::{Disk, Resized, folder_usage},
         end_all,
     },
@@ -46,12 +43,18 @@ const LOCKS: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Boxes {
     pub(super) deployment: Deployment,
+    pub(super) bubblewrap: PathBuf,
+    pub(super) users: Users,
     roots: BTreeMap<String, PathBuf>,
-    bubblewrap: PathBuf,
-    users: Users,
     cgroups: OnceLock<Result<Cgroups, String>>,
     disks: OnceLock<Result<(), String>>,
     locks: [Mutex<()>; LOCKS],
+}
+
+/// The processes of a box that runs: those of its control group, or those that descend from its first.
+enum Live {
+    Group(Box<dyn Group>),
+    Tree(Pid),
 }
 
 impl Boxes {
@@ -66,11 +69,6 @@ impl Boxes {
             disks: OnceLock::new(),
             locks: [const { Mutex::new(()) }; LOCKS],
         }
-    }
-
-    /// The program.
-    pub(super) fn bubblewrap(&self) -> &Path {
-        &self.bubblewrap
     }
 
     /// Whether there could be such a box.
@@ -99,52 +97,10 @@ impl Boxes {
         folder.furnish(user)
     }
 
-    /// Starts a box. Nothing of an earlier run is left then.
-    pub(super) fn start(&self, id: SandboxId, spec: &Spec) -> Result<(Child, Log), Error> {
-        let _lock = self.lock(id);
-        let folder = self.existing(id)?;
-        if folder.has_socket() {
-            self.end(id, &folder)?;
-        }
-        let user = self.users.of(id)?;
-        let disk = folder.limited_disk();
-        if disk.exists() {
-            disk.mount(spec.limits.disk)?;
-        }
-        let failed = |cause: std::io::Error| Error::failed("start a box", cause);
-        self.validate(spec)?;
-        view::write_settings(&self.deployment.dir).map_err(failed)?;
-        let listener = folder.listen().map_err(failed)?;
-        let seccomp = memory_file("seccomp", &seccomp::filter()).map_err(failed)?;
-        let mut options = self.options(id, spec)?;
-        options.add(["--seccomp", &seccomp.as_raw_fd().to_string()]);
-        let (options, sources) = options.finish();
-        let stage = match sources {
-            Sources::Direct => None,
-            Sources::Staged(sources) => Some(Stage::new(&folder.stage(), &self.bubblewrap, &sources).map_err(failed)?),
-        };
-        let entrances = match self.new_group(id, &folder, &spec.limits)? {
-            Some(group) => group.entrances(),
-            None => Vec::new(),
-        };
-        let proxy_port = (spec.network != Network::Closed).then_some(PROXY_PORT);
-        let launch = Launch {
-            bubblewrap: &self.bubblewrap,
-            mark: processes::mark(&self.deployment.name, id),
-            options,
-            command: options::boxd(spec, listener.as_raw_fd(), proxy_port),
-            inherited: vec![listener.into(), seccomp],
-            entrances,
-            stage,
-            user,
-        };
-        launch.start().map_err(failed)
-    }
-
     /// What stands in for control groups in a box that has just come up.
     pub(super) fn limit_without_group(&self, id: SandboxId, limits: &Limits) {
-        if self.group(id, &self.folder(id)).is_none()
-            && let Some(init) = self.init(id)
+        if self.cgroups().is_none()
+            && let Some(Live::Tree(init)) = self.live(id, &self.folder(id))
         {
             Tree::of(init).limit(limits);
         }
@@ -153,15 +109,13 @@ impl Boxes {
     /// Halts a box or lets it go on.
     pub(super) fn halt(&self, id: SandboxId, halted: bool) -> Result<(), Error> {
         let _lock = self.lock(id);
-        let folder = self.existing(id)?;
-        let group = self.group(id, &folder).filter(|group| !group.processes().is_empty());
-        match (group, self.init(id)) {
-            (_, None) => Err(Error::Gone("it does not run".to_owned())),
-            (Some(group), Some(_)) => group.freeze(halted),
-            (None, Some(init)) => {
+        match self.live(id, &self.existing(id)?) {
+            Some(Live::Group(group)) => group.freeze(halted),
+            Some(Live::Tree(init)) => {
                 halt(init, halted);
                 Ok(())
             }
+            None => Err(Error::Gone("it does not run".to_owned())),
         }
     }
 
@@ -193,23 +147,23 @@ impl Boxes {
         {
             tracing::info!(%id, "a disk gets its new size when its box is started the next time");
         }
-        match (self.group(id, &folder), self.init(id)) {
-            (Some(group), Some(_)) => group.limit(&with_own(limits)),
-            (None, Some(init)) => {
+        match self.live(id, &folder) {
+            Some(Live::Group(group)) => group.limit(&with_own(limits)),
+            Some(Live::Tree(init)) => {
                 Tree::of(init).limit(limits);
                 Ok(())
             }
             // The next start sets them.
-            (_, None) => Ok(()),
+            None => Ok(()),
         }
     }
 
     pub(super) fn stats(&self, id: SandboxId) -> Result<Stats, Error> {
         let folder = self.existing(id)?;
-        let usage = match (self.group(id, &folder), self.init(id)) {
-            (_, None) => crate::host::cgroup::Usage::default(),
-            (Some(group), Some(_)) => group.usage(),
-            (None, Some(init)) => Tree::of(init).usage(),
+        let usage = match self.live(id, &folder) {
+            Some(Live::Group(group)) => group.usage(),
+            Some(Live::Tree(init)) => Tree::of(init).usage(),
+            None => Usage::default(),
         };
         let disk = folder.limited_disk();
         let disk_is_enforced = disk.exists();
@@ -252,21 +206,19 @@ impl Boxes {
         &self,
         id: SandboxId,
         limits: Option<Limits>,
-        status: Option<String>,
+        status: Option<ExitStatus>,
         log: Option<&Log>,
     ) -> String {
-        let kills = self.group(id, &self.folder(id)).map_or(0, |group| group.memory_kills());
-        if kills > 0 {
-            return match limits.and_then(|limits| limits.memory) {
-                Some(bytes) => {
-                    format!("it used more memory than its limit of {}", longshore_protocol::sandbox::ByteSize(bytes))
-                }
-                None => "it used more memory than its limit".to_owned(),
-            };
+        // Bubblewrap ends with this code when what runs in the box is killed.
+        let was_killed = status.is_none_or(|status| status.code() == Some(137));
+        let kills = || self.group(id, &self.folder(id)).map_or(0, |group| group.memory_kills());
+        if was_killed && kills() > 0 {
+            let limit = limits.and_then(|limits| limits.memory).map(|bytes| format!(" of {}", ByteSize(bytes)));
+            return format!("it used more memory than its limit{}", limit.unwrap_or_default());
         }
         match (log.and_then(Log::last_line), status) {
             (Some(line), _) => format!("it ended: {line}"),
-            (None, Some(status)) => format!("it ended with {status}"),
+            (None, Some(status)) => format!("it ended with {}", in_words(status)),
             (None, None) => "it ended".to_owned(),
         }
     }
@@ -311,37 +263,12 @@ impl Boxes {
         })
     }
 
-    fn cgroups(&self) -> Option<&Cgroups> {
+    pub(super) fn cgroups(&self) -> Option<&Cgroups> {
         self.find_cgroups().as_ref().ok()
     }
 
-    /// What a box of `spec` is told, up to what is only known at its start.
-    fn options(&self, id: SandboxId, spec: &Spec) -> Result<options::Options, Error> {
-        let sources = match self.users.of(id)? {
-            None => Sources::Direct,
-            Some(_) => Sources::Staged(Vec::new()),
-        };
-        let (dir, folder) = (&self.deployment.dir, self.folder(id));
-        let mut options = options::Options::new(sources);
-        options.variables(&spec.env);
-        let has_var_tmp = match self.root(spec)? {
-            None => {
-                view::show_machine(&mut options, dir);
-                true
-            }
-            Some(root) => {
-                view::show_root(&mut options, dir, root)?;
-                root.join("var/tmp").is_dir()
-            }
-        };
-        options.system();
-        view::show_own(&mut options, &folder.disk(), &self.deployment.program, has_var_tmp);
-        options.volumes(&spec.volumes);
-        Ok(options)
-    }
-
     /// The root file system that is asked for; none if it is this machine's.
-    fn root(&self, spec: &Spec) -> Result<Option<&Path>, Error> {
+    pub(super) fn root(&self, spec: &Spec) -> Result<Option<&Path>, Error> {
         let Some(name) = &spec.image else { return Ok(None) };
         if let Some(root) = self.roots.get(name) {
             return Ok(Some(root));
@@ -352,7 +279,7 @@ impl Boxes {
         Err(Error::Invalid(format!("there is no root file system called {name}: {known}")))
     }
 
-    fn existing(&self, id: SandboxId) -> Result<Folder, Error> {
+    pub(super) fn existing(&self, id: SandboxId) -> Result<Folder, Error> {
         let folder = self.folder(id);
         if folder.exists() { Ok(folder) } else { Err(Error::Gone(format!("there is no box {id}"))) }
     }
@@ -362,18 +289,8 @@ impl Boxes {
         folder.group().or_else(|| Some(self.cgroups()?.group(&id.to_string())))
     }
 
-    /// A control group with limits for a box that is about to start.
-    fn new_group(&self, id: SandboxId, folder: &Folder, limits: &Limits) -> Result<Option<Box<dyn Group>>, Error> {
-        let Some(cgroups) = self.cgroups() else { return Ok(None) };
-        let group = cgroups.group(&id.to_string());
-        folder.record(&*group)?;
-        group.create()?;
-        group.limit(&with_own(limits))?;
-        Ok(Some(group))
-    }
-
     /// Ends a box's processes and removes its control group and its socket.
-    fn end(&self, id: SandboxId, folder: &Folder) -> Result<(), Error> {
+    pub(super) fn end(&self, id: SandboxId, folder: &Folder) -> Result<(), Error> {
         self.kill(id, folder)?;
         if let Some(group) = self.group(id, folder) {
             group.remove()?;
@@ -403,21 +320,35 @@ impl Boxes {
         processes::marked(&self.deployment.name, &self.users)
     }
 
-    /// The first process inside a box.
-    fn init(&self, id: SandboxId) -> Option<Pid> {
-        self.marked().into_iter().find(|process| process.id == id && process.is_init).map(|process| process.pid)
+    /// What runs of a box. A look into its control group is enough for most.
+    fn live(&self, id: SandboxId, folder: &Folder) -> Option<Live> {
+        match self.group(id, folder).filter(|group| !group.processes().is_empty()) {
+            Some(group) => Some(Live::Group(group)),
+            None => Some(Live::Tree(self.marked().into_iter().find(|it| it.id == id && it.is_init)?.pid)),
+        }
     }
 
     fn is_halted(&self, id: SandboxId, init: Pid) -> bool {
-        self.group(id, &self.folder(id)).is_some_and(|group| group.is_frozen()) || Tree::of(init).is_halted()
+        match self.group(id, &self.folder(id)).filter(|group| !group.processes().is_empty()) {
+            Some(group) => group.is_frozen(),
+            None => Tree::of(init).is_halted(),
+        }
     }
 
-    fn lock(&self, id: SandboxId) -> MutexGuard<'_, ()> {
+    pub(super) fn lock(&self, id: SandboxId) -> MutexGuard<'_, ()> {
         let [.., high, low] = id.0.into_bytes();
         self.locks[usize::from(u16::from_be_bytes([high, low])) % LOCKS].lock()
     }
 }
 
-fn with_own(limits: &Limits) -> Limits {
+pub(super) fn with_own(limits: &Limits) -> Limits {
     Limits { pids: limits.pids.map(|pids| pids.saturating_add(OWN_PROCESSES)), ..*limits }
+}
+
+fn in_words(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => status.to_string(),
+    }
 }

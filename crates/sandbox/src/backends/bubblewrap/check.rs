@@ -10,7 +10,7 @@ const OLDEST: (u32, u32) = (0, 8);
 
 /// What no box can do without.
 pub(super) fn essentials(boxes: &Boxes) -> Vec<Finding> {
-    vec![bubblewrap(boxes.bubblewrap()), program(&boxes.deployment.program)]
+    vec![bubblewrap(&boxes.bubblewrap), program(&boxes.deployment.program)]
 }
 
 /// What makes boxes better.

@@ -8,6 +8,7 @@ mod options;
 mod processes;
 mod seccomp;
 mod stage;
+mod start;
 mod users;
 mod view;
 mod watch;
@@ -16,9 +17,7 @@ use std::{
     collections::BTreeMap,
     io,
     ops::Range,
-    os::unix::process::ExitStatusExt as _,
     path::PathBuf,
-    process::ExitStatus,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -161,7 +160,7 @@ impl Bubblewrap {
     fn watch_started(&self, id: SandboxId, limits: Limits, mut child: Child, log: Arc<Log>) {
         let boxes = Arc::downgrade(&self.boxes);
         self.watch.add(id, |run| async move {
-            let status = child.wait().await.ok().map(in_words);
+            let status = child.wait().await.ok();
             finish(boxes, run, move |boxes| boxes.reason(id, Some(limits), status, Some(&log))).await
         });
     }
@@ -294,12 +293,4 @@ async fn finish(boxes: Weak<Boxes>, run: Run, reason: impl FnOnce(&Boxes) -> Str
         reason(&boxes)
     });
     finished.await.unwrap_or_else(|_| NOBODY.to_owned())
-}
-
-fn in_words(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exit code {code}"),
-        (None, Some(signal)) => format!("signal {signal}"),
-        (None, None) => status.to_string(),
-    }
 }
