@@ -198,7 +198,7 @@ impl Backend for Bubblewrap {
         })
     }
 
-    /// Makes a box to find out.
+    /// Makes a box and a disk to find out.
     async fn findings(&self) -> Vec<Finding> {
         let mut findings = self.essentials().await;
         findings.extend(self.blocking(|boxes| Ok(check::extras(boxes))).await.unwrap_or_default());
