@@ -8,10 +8,14 @@ use serde::Serialize;
 use tokio::io::AsyncWriteExt as _;
 use tokio_util::io::ReaderStream;
 
-use super::{connection::Connection, process::Circumstances};
+use super::{
+    connection::{Connection, Served},
+    input::Input,
+    process::Circumstances,
+};
 use crate::{
     FileWriter, Reader, Workspace as _, Writer,
-    wire::{Call, Content, Ending, Failure, Found, Incoming, Listed, MAX_CALL, MAX_INPUT, Message, Os, Output, Piece},
+    wire::{Call, Content, Ending, Failure, Found, Incoming, Listed, MAX_CALL, Message, Os, Output, Piece},
 };
 
 /// How much of a file or a connection is sent at once.
@@ -38,22 +42,21 @@ fn followed(answer: impl Serialize, content: Content) -> Message {
     Message::long(&Ok::<_, Failure>(answer), content)
 }
 
-async fn carry_out(connection: &Arc<Connection>, call: Call, mut content: Incoming) -> Result<Message, Failure> {
-    let local = &connection.local;
+async fn carry_out(connection: &Arc<Connection>, call: Call, content: Incoming) -> Result<Message, Failure> {
+    let Served { local, clients, egress } = &connection.served;
     let attachment = || connection.client.get().ok_or_else(|| Failure::refused("answer", "there was no hello"));
     let process = |id| attachment()?.client.process(id);
     Ok(match call {
         Call::Hello { client, alive } => {
             let alive: HashSet<_> = alive.into_iter().collect();
-            connection.client.get_or_init(|| connection.clients.attach(client, &alive, connection.end.clone()));
+            connection.client.get_or_init(|| clients.attach(client, &alive, connection.end.clone()));
             done(())
         }
         Call::Ping => done(()),
         Call::Start { id, command, size } => {
             let attachment = attachment()?;
             let entry = attachment.place(id)?;
-            let circumstances =
-                Circumstances { presence: attachment.client.presence(), hold: connection.clients.hold() };
+            let circumstances = Circumstances { presence: attachment.client.presence(), hold: clients.hold() };
             let running = match entry.start(local, command.into(), size, circumstances).await {
                 Ok(running) => running,
                 Err(failure) => {
@@ -70,18 +73,10 @@ async fn carry_out(connection: &Arc<Connection>, call: Call, mut content: Incomi
             process(id)?.running()?.output(output)?.close();
             done(())
         }
-        Call::Input { id, offset, len, close } => {
-            if len > MAX_INPUT {
-                return Err(Failure::refused("write to a process", format!("{len} bytes are more than {MAX_INPUT}")));
-            }
-            let bytes = match content.exactly(len).await {
-                Ok(bytes) => bytes,
-                Err(Ending::Failed(failure)) => return Err(failure),
-                Err(Ending::Cut(cause)) => return Err(Failure::io("write to a process", &cause)),
-            };
+        Call::Input { id, offset, close } => {
             let (input, over) = process(id)?.running()?.input();
             tokio::select! {
-                given = input.give(offset, &bytes, close) => done(given?),
+                given = give(&input, offset, content, close) => done(given?),
                 () = over.cancelled() => return Err(Failure::UnknownProcess),
             }
         }
@@ -123,7 +118,45 @@ async fn carry_out(connection: &Arc<Connection>, call: Call, mut content: Incomi
             tokio::spawn(copy(content, writer));
             followed((), bytes_of(reader, "read from a connection"))
         }
+        Call::Accept => {
+            let egress = egress.as_ref().ok_or_else(|| Failure::refused("accept", "there is no port for a proxy"))?;
+            let (stream, room) = egress.next().await;
+            let (reader, writer) = stream.into_split();
+            // Taken up by whichever direction ends last.
+            let room = Arc::new(room);
+            let bytes = bytes_of(Box::pin(reader), "read from a connection").map({
+                let room = room.clone();
+                move |piece| {
+                    let _ = &room;
+                    piece
+                }
+            });
+            tokio::spawn(async move {
+                copy(content, Box::pin(writer)).await;
+                drop(room);
+            });
+            followed((), Box::pin(bytes))
+        }
     })
+}
+
+/// Gives a process what comes for it, as it comes: what arrived before a connection broke need not come again.
+async fn give(input: &Input, mut offset: u64, mut content: Incoming, close: bool) -> Result<(), Failure> {
+    loop {
+        match content.next().await {
+            Ok(Some(bytes)) => {
+                input.give(offset, &bytes).await?;
+                offset += bytes.len() as u64;
+            }
+            Ok(None) => break,
+            Err(Ending::Failed(failure)) => return Err(failure),
+            Err(Ending::Cut(cause)) => return Err(Failure::io("write to a process", &cause)),
+        }
+    }
+    if close {
+        input.close().await;
+    }
+    Ok(())
 }
 
 /// The bytes of `reader`.

@@ -1,10 +1,9 @@
 //! Connections from servers.
 
 use std::{
-    collections::VecDeque,
     convert::Infallible,
     io,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, Weak},
     time::Duration,
 };
 
@@ -16,13 +15,14 @@ use tokio_util::sync::CancellationToken;
 use super::{
     answer::answer,
     client::{Attachment, Clients},
+    egress::Egress,
 };
 use crate::{
     Local,
     wire::{CONNECTION_WINDOW, FRAME, STREAM_WINDOW},
 };
 
-/// How many connections there are at most; the oldest makes room for a new one, which is a server that comes back.
+/// How many connections there are at most. Another one makes room for itself: it may be a server that comes back.
 const MAX_CONNECTIONS: usize = 4;
 
 /// How many streams a connection has at most. Three for each process and one for each file and port leave room for signals.
@@ -34,10 +34,17 @@ const SEND_BUFFER: usize = 256 << 10;
 /// How long to wait if no connection can be taken, which means that there are no more descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What the exchanges of one connection share.
-pub(super) struct Connection {
+/// What the exchanges of all connections share.
+#[derive(Clone)]
+pub(super) struct Served {
     pub(super) local: Local,
     pub(super) clients: Arc<Clients>,
+    pub(super) egress: Option<Arc<Egress>>,
+}
+
+/// What the exchanges of one connection share.
+pub(super) struct Connection {
+    pub(super) served: Served,
     /// Who speaks, since it said so.
     pub(super) client: OnceLock<Attachment>,
     /// Ends the connection.
@@ -45,23 +52,27 @@ pub(super) struct Connection {
 }
 
 /// Serves whoever connects, until the socket fails.
-pub(super) async fn accept(listener: UnixListener, local: Local, clients: Arc<Clients>) -> io::Result<()> {
-    let mut open: VecDeque<CancellationToken> = VecDeque::new();
+pub(super) async fn accept(listener: UnixListener, served: Served) -> io::Result<()> {
+    let mut open: Vec<Weak<Connection>> = Vec::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(PAUSE).await;
             continue;
         };
-        open.retain(|end| !end.is_cancelled());
-        if open.len() == MAX_CONNECTIONS
-            && let Some(oldest) = open.pop_front()
-        {
-            oldest.cancel();
+        open.retain(|connection| connection.strong_count() > 0);
+        if open.len() == MAX_CONNECTIONS {
+            // Whoever has not said who they are goes first, then whoever came first.
+            let is_unknown = |connection: &Connection| connection.client.get().is_none();
+            let unknown =
+                open.iter().position(|connection| connection.upgrade().is_none_or(|found| is_unknown(&found)));
+            if let Some(connection) = open.remove(unknown.unwrap_or(0)).upgrade() {
+                connection.end.cancel();
+            }
         }
         let end = CancellationToken::new();
-        open.push_back(end.clone());
-        let connection = Connection { local: local.clone(), clients: clients.clone(), client: OnceLock::new(), end };
-        tokio::spawn(serve(stream, Arc::new(connection)));
+        let connection = Arc::new(Connection { served: served.clone(), client: OnceLock::new(), end });
+        open.push(Arc::downgrade(&connection));
+        tokio::spawn(serve(stream, connection));
     }
 }
 

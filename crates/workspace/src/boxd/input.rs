@@ -2,10 +2,7 @@
 
 use tokio::{io::AsyncWriteExt as _, sync::Mutex};
 
-use crate::{
-    Writer,
-    wire::{Failure, MAX_INPUT},
-};
+use crate::{Writer, wire::Failure};
 
 /// A process's input.
 pub(super) struct Input {
@@ -24,15 +21,15 @@ impl Input {
         Self { pipe: Mutex::new(Pipe { writer, taken: 0 }) }
     }
 
-    /// Gives the process the part of `bytes`, which begin at `offset` of all input, that it has not had, and then closes
-    /// the input if asked to. May be dropped at any point and called again.
-    pub(super) async fn give(&self, offset: u64, bytes: &[u8], close: bool) -> Result<(), Failure> {
+    /// Gives the process the part of `bytes`, which begin at `offset` of all input, that it has not had. May be dropped at
+    /// any point and called again.
+    pub(super) async fn give(&self, offset: u64, bytes: &[u8]) -> Result<(), Failure> {
         const WHAT: &str = "write to a process";
         let mut pipe = self.pipe.lock().await;
         let pipe = &mut *pipe;
         let known =
             pipe.taken.checked_sub(offset).ok_or_else(|| Failure::refused(WHAT, "what comes before is missing"))?;
-        let known = usize::try_from(known).unwrap_or(MAX_INPUT).min(bytes.len());
+        let known = usize::try_from(known).unwrap_or(usize::MAX).min(bytes.len());
         let mut left = &bytes[known..];
         while !left.is_empty() {
             let closed = || Failure::io(WHAT, &std::io::ErrorKind::BrokenPipe.into());
@@ -44,9 +41,11 @@ impl Input {
             pipe.taken += count as u64;
             left = &left[count..];
         }
-        if close {
-            pipe.writer = None;
-        }
         Ok(())
+    }
+
+    /// Closes the input.
+    pub(super) async fn close(&self) {
+        self.pipe.lock().await.writer = None;
     }
 }

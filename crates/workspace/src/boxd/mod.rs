@@ -8,6 +8,7 @@ mod address;
 mod answer;
 mod client;
 mod connection;
+mod egress;
 mod input;
 mod output;
 mod process;
@@ -18,6 +19,8 @@ use std::{ffi::OsString, io, path::PathBuf, sync::Arc, time::Duration};
 
 pub use address::{Address, Listen};
 use client::Clients;
+use connection::Served;
+use egress::Egress;
 pub use relay::relay;
 
 use crate::{Local, LocalOptions};
@@ -80,10 +83,17 @@ pub fn serve(listen: Listen, options: Options) -> io::Result<()> {
         let mut local = LocalOptions::new(options.working_dir);
         local.inherited = options.environment;
         local.pass_all = true;
+        let egress = match options.proxy_port {
+            Some(port) => {
+                local.env.extend(egress::variables(port));
+                Some(Egress::listen(port).await?)
+            }
+            None => None,
+        };
         let local = Local::new(local).map_err(io::Error::other)?;
         let clients = Arc::new(Clients::new(options.linger, options.hold));
         tokio::select! {
-            failed = connection::accept(listener, local, clients.clone()) => failed,
+            failed = connection::accept(listener, Served { local, clients, egress }) => failed,
             ended = ended => ended,
         }
     });

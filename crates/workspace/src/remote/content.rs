@@ -11,17 +11,14 @@ use std::{
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, stream};
 use parking_lot::Mutex;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_util::io::StreamReader;
 
-use super::link::Link;
+use super::{link::Link, patience::Patience};
 use crate::{
     Error, Reader,
     wire::{Ending, Failure, Incoming},
 };
-
-/// How long to wait before asking again for bytes that were cut off: at first, and at most.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
 /// Where bytes come from.
 pub(super) trait Source: Send + 'static {
@@ -68,8 +65,8 @@ struct Content<S> {
 impl<S: Source> Content<S> {
     /// The next bytes. After an error it may be called again, and tries again.
     async fn next(&mut self) -> io::Result<Option<Bytes>> {
-        let deadline = Instant::now() + self.link.patience();
-        let mut pause = BACK_OFF.0;
+        let time = self.source.time(&self.link);
+        let mut patience = Patience::new(self.link.patience(), time);
         loop {
             let incoming = if let Some(incoming) = &mut self.incoming {
                 incoming
@@ -77,7 +74,8 @@ impl<S: Source> Content<S> {
                 let opened = self.source.open(&self.link, self.offset).await.map_err(io::Error::other)?;
                 self.incoming.insert(opened)
             };
-            let next = match self.source.time(&self.link) {
+            let began = Instant::now();
+            let next = match time {
                 None => incoming.next().await,
                 Some(time) => timeout(time, incoming.next()).await.unwrap_or_else(|_| {
                     let late = format!("nothing came within {time:?}");
@@ -102,11 +100,9 @@ impl<S: Source> Content<S> {
                 }
                 Err(Ending::Cut(cause)) => {
                     self.incoming = None;
-                    if Instant::now() + pause >= deadline {
+                    if !patience.is_left(began).await {
                         return Err(io::Error::other(Error::Unreachable { cause }));
                     }
-                    sleep(pause).await;
-                    pause = (2 * pause).min(BACK_OFF.1);
                 }
             }
         }

@@ -60,8 +60,8 @@ impl Source for File {
 
 pub(super) async fn write(link: &Arc<Link>, path: &Path, parents: Parents) -> Result<Box<dyn FileWriter>, Error> {
     let call = Call::Write { path: path.into(), parents };
-    let ((), upload, incoming) = upload(link, &call).await?;
     let time = link.answer_timeout();
+    let ((), upload, incoming) = upload(link, &call, Some(time)).await?;
     Ok(Box::new(RemoteFile { path: path.to_owned(), pending: BytesMut::new(), upload, incoming, time }))
 }
 

@@ -15,10 +15,13 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::link::Link;
-use crate::{
-    Error, Writer,
-    wire::{Call, MAX_INPUT},
-};
+use crate::{Error, Writer, wire::Call};
+
+/// How much is kept here.
+const MAX_PENDING: usize = 256 << 10;
+
+/// How much is delivered at once: what a connection must carry to be of any use, since it comes again if that breaks.
+const CHUNK: usize = 64 << 10;
 
 /// The input of the process `id`, which is delivered until `over`.
 ///
@@ -58,7 +61,7 @@ impl AsyncWrite for Input {
         if state.closed {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        let count = bytes.len().min(MAX_INPUT - state.pending.len());
+        let count = bytes.len().min(MAX_PENDING - state.pending.len());
         if count == 0 && !bytes.is_empty() {
             return state.wait(cx);
         }
@@ -148,7 +151,9 @@ impl Delivery {
             {
                 let state = self.shared.state.lock();
                 if !state.pending.is_empty() || state.closed {
-                    return (Bytes::copy_from_slice(&state.pending), state.closed);
+                    let count = state.pending.len().min(CHUNK);
+                    let is_last = state.closed && count == state.pending.len();
+                    return (Bytes::copy_from_slice(&state.pending[..count]), is_last);
                 }
             }
             self.shared.wanted.notified().await;
@@ -156,8 +161,9 @@ impl Delivery {
     }
 
     async fn give(&self, offset: u64, bytes: &Bytes, close: bool) -> Result<(), Error> {
-        let call = Call::Input { id: self.id, offset, len: bytes.len(), close };
-        let content = || -> crate::wire::Content { Box::pin(stream::iter(Some(Ok(bytes.clone())))) };
-        self.link.deliver(&call, content).await
+        let call = Call::Input { id: self.id, offset, close };
+        // There is no time in which a process must read.
+        let ((), _) = self.link.converse(&call, None, || Box::pin(stream::iter([Ok(bytes.clone())]))).await?;
+        Ok(())
     }
 }

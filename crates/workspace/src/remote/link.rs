@@ -19,7 +19,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::MAX_ANSWER;
+use super::{MAX_ANSWER, patience::Patience};
 use crate::{
     Connect, Error,
     wire::{CONNECTION_WINDOW, Call, Content, FRAME, Failure, Incoming, MAX_CALL, Message, STREAM_WINDOW},
@@ -28,14 +28,14 @@ use crate::{
 /// How much a stream takes from whoever writes before it was sent.
 const SEND_BUFFER: usize = 256 << 10;
 
-/// How long to wait before another attempt to connect: at first, and at most.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
-
 /// How long a connection that kept a call waiting for too long has to show that it works.
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long, and at most how seldom, a broken connection is made again only to keep processes: as long as they are kept.
-const KEEP_UP: (Duration, Duration) = (Duration::from_mins(10), Duration::from_secs(30));
+/// How long a broken connection is made again only to keep processes: as long as they are kept.
+const KEEP_UP: Duration = Duration::from_mins(10);
+
+/// How long such attempts pause after each run out of patience.
+const KEEP_UP_PAUSE: Duration = Duration::from_secs(10);
 
 /// Whether a call that may have been carried out already can be made again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,25 +152,15 @@ impl Link {
         self.exchange(|| Message::short(call), MAX_ANSWER, Repeat::Safe, Some(self.answer_timeout)).await
     }
 
-    /// Makes a call that is followed by bytes and answered soon, before their end; gives those that follow the answer.
-    /// Whoever makes `content` gets the chance to make it anew if the connection breaks before there is an answer.
+    /// Makes a call that is followed by bytes and answered before their end, soon if `time` says so; gives the bytes that
+    /// follow the answer. `content` is made anew if the connection breaks before there is an answer.
     pub(super) async fn converse<T: DeserializeOwned>(
         self: &Arc<Self>,
         call: &Call,
+        time: Option<Duration>,
         mut content: impl FnMut() -> Content + Send,
     ) -> Result<(T, Incoming), Error> {
-        let message = move || Message::long(call, content());
-        self.exchange(message, MAX_ANSWER, Repeat::Safe, Some(self.answer_timeout)).await
-    }
-
-    /// Makes a call that is followed by bytes and answered when a process has taken them.
-    pub(super) async fn deliver(
-        self: &Arc<Self>,
-        call: &Call,
-        content: impl Fn() -> Content + Send + Sync,
-    ) -> Result<(), Error> {
-        let ((), _) = self.exchange(|| Message::long(call, content()), MAX_ANSWER, Repeat::Safe, None).await?;
-        Ok(())
+        self.exchange(move || Message::long(call, content()), MAX_ANSWER, Repeat::Safe, time).await
     }
 
     /// Makes a call that is answered when something happens.
@@ -187,32 +177,27 @@ impl Link {
         repeat: Repeat,
         time: Option<Duration>,
     ) -> Result<(T, Incoming), Error> {
-        let mut deadline = None;
-        let mut pause = BACK_OFF.0;
+        let mut patience = Patience::new(self.patience, time);
         loop {
-            let connecting = Instant::now() + self.patience;
-            let mut connection = self.connection(deadline.unwrap_or(connecting)).await?;
-            let broken = match connection.exchange(message(), limit, time).await {
+            let mut connection = self.connection(patience.deadline()).await?;
+            let began = Instant::now();
+            let Broken { sent, cause } = match connection.exchange(message(), limit, time).await {
                 Ok((Ok(answer), rest)) => return Ok((answer, rest)),
-                Ok((Err(failure), _)) => return Err(Failure::into(failure)),
+                Ok((Err(failure), _)) => return Err(failure.into()),
                 Err(broken) => broken,
             };
-            if broken.cause.kind() == io::ErrorKind::InvalidInput {
-                return Err(Error::io("ask the place", broken.cause));
+            match cause.kind() {
+                io::ErrorKind::InvalidInput => return Err(Error::io("ask the place", cause)),
+                io::ErrorKind::TimedOut => return Err(Error::Unreachable { cause }),
+                _ => {}
             }
-            if broken.sent && repeat == Repeat::Never {
-                let cause = format!(
-                    "the connection broke before the answer, so it may have been done or not: {}",
-                    broken.cause
-                );
-                return Err(Error::Unreachable { cause: io::Error::new(broken.cause.kind(), cause) });
+            if sent && repeat == Repeat::Never {
+                let unknown = format!("the connection broke before the answer, so it may be done or not: {cause}");
+                return Err(Error::Unreachable { cause: io::Error::new(cause.kind(), unknown) });
             }
-            let end = *deadline.get_or_insert_with(|| Instant::now() + self.patience);
-            if Instant::now() + pause >= end || broken.cause.kind() == io::ErrorKind::TimedOut {
-                return Err(Error::Unreachable { cause: broken.cause });
+            if !patience.is_left(began).await {
+                return Err(Error::Unreachable { cause });
             }
-            sleep(pause).await;
-            pause = (2 * pause).min(BACK_OFF.1);
         }
     }
 
@@ -227,19 +212,18 @@ impl Link {
             return Ok(connection.clone());
         }
         *current = None;
-        let mut pause = BACK_OFF.0;
+        let mut patience = Patience::new(deadline.saturating_duration_since(Instant::now()), None);
         loop {
+            let began = Instant::now();
             let cause = match timeout_at(deadline, self.connect()).await {
                 Ok(Ok(connection)) => return Ok(current.insert(connection).clone()),
                 Ok(Err(cause)) => cause,
-                Err(_) => io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {:?}", self.patience)),
+                Err(_) => return Err(Error::Unreachable { cause: late(self.patience) }),
             };
             // Somebody knows that there is nothing to wait for.
-            if cause.kind() == io::ErrorKind::NotConnected || Instant::now() + pause >= deadline {
+            if cause.kind() == io::ErrorKind::NotConnected || !patience.is_left(began).await {
                 return Err(Error::Unreachable { cause });
             }
-            sleep(pause).await;
-            pause = (2 * pause).min(BACK_OFF.1);
         }
     }
 
@@ -279,16 +263,14 @@ fn keep_up(link: Weak<Link>, serving: Serving) -> Pin<Box<dyn Future<Output = ()
     Box::pin(async move {
         // However it ended, whoever uses it notices.
         let _ = serving.await;
-        let end = Instant::now() + KEEP_UP.0;
-        let mut pause = BACK_OFF.0;
+        let end = Instant::now() + KEEP_UP;
         while Instant::now() < end {
             let Some(link) = link.upgrade().filter(|link| !link.alive.lock().is_empty()) else { return };
             if link.connection(Instant::now() + link.patience).await.is_ok() {
                 return;
             }
             drop(link);
-            sleep(pause).await;
-            pause = (2 * pause).min(KEEP_UP.1);
+            sleep(KEEP_UP_PAUSE).await;
         }
     })
 }
@@ -322,8 +304,7 @@ impl Connection {
             return exchanged;
         }
         self.prove().await;
-        let cause = io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {time:?}"));
-        Err(Broken { sent: true, cause })
+        Err(Broken { sent: true, cause: late(time) })
     }
 
     /// Ends the connection unless it answers something simple.
@@ -334,6 +315,10 @@ impl Connection {
             _ => self.end.0.abort(),
         }
     }
+}
+
+fn late(time: Duration) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {time:?}"))
 }
 
 fn refused(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Broken {

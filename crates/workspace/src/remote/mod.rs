@@ -4,6 +4,7 @@ mod content;
 mod file;
 mod input;
 mod link;
+mod patience;
 mod port;
 mod process;
 
@@ -80,6 +81,15 @@ impl Remote {
     /// [`Error::Unreachable`] if it does not in time.
     pub async fn ready(&self) -> Result<(), Error> {
         self.link.ask(&Call::Ping, Repeat::Safe).await
+    }
+
+    /// The next connection that a program of the place makes to its proxy's port: what the program sends, and what it
+    /// gets. May be given up and called again; a connection that nobody takes within seconds is closed.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`], and [`Error::Io`] if the place has no such port.
+    pub async fn accept(&self) -> Result<(Reader, Writer), Error> {
+        port::accept(&self.link).await
     }
 }
 

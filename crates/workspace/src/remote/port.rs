@@ -8,6 +8,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -29,12 +30,18 @@ const MAX_PARTS: usize = 2;
 const CHUNK: usize = 256 << 10;
 
 pub(super) async fn dial(link: &Arc<Link>, port: u16) -> Result<(Reader, Writer), Error> {
-    let ((), upload, incoming) = upload(link, &Call::Dial { port }).await?;
+    let ((), upload, incoming) = upload(link, &Call::Dial { port }, Some(link.answer_timeout())).await?;
+    Ok(connection(upload, incoming))
+}
+
+/// The next connection to the proxy's port.
+pub(super) async fn accept(link: &Arc<Link>) -> Result<(Reader, Writer), Error> {
+    let ((), upload, incoming) = upload(link, &Call::Accept, None).await?;
     Ok(connection(upload, incoming))
 }
 
 /// Both halves of a connection that bytes in both directions are.
-pub(super) fn connection(upload: Upload, incoming: Incoming) -> (Reader, Writer) {
+fn connection(upload: Upload, incoming: Incoming) -> (Reader, Writer) {
     let pieces = stream::unfold(incoming, async |mut incoming| {
         let piece = match incoming.next().await {
             Ok(piece) => Ok(piece?),
@@ -47,8 +54,12 @@ pub(super) fn connection(upload: Upload, incoming: Incoming) -> (Reader, Writer)
     (content::shared(pieces), Box::pin(Half { parts: PollSender::new(parts), finished }))
 }
 
-/// Makes a call that is followed by bytes, which go in here.
-pub(super) async fn upload<T: DeserializeOwned>(link: &Arc<Link>, call: &Call) -> Result<(T, Upload, Incoming), Error> {
+/// Makes a call that is followed by bytes, which go in here; the answer comes soon if `time` says so.
+pub(super) async fn upload<T: DeserializeOwned>(
+    link: &Arc<Link>,
+    call: &Call,
+    time: Option<Duration>,
+) -> Result<(T, Upload, Incoming), Error> {
     let mut current = None;
     let content = || {
         let (parts, received) = mpsc::channel(MAX_PARTS);
@@ -56,7 +67,7 @@ pub(super) async fn upload<T: DeserializeOwned>(link: &Arc<Link>, call: &Call) -
         current = Some(Upload { parts, finished: finished.clone() });
         Box::pin(Sent { parts: received, finished }) as Content
     };
-    let (answer, incoming) = link.converse(call, content).await?;
+    let (answer, incoming) = link.converse(call, time, content).await?;
     let upload = current.ok_or_else(|| Error::io("ask the place", io::Error::other("nothing was sent")))?;
     Ok((answer, upload, incoming))
 }

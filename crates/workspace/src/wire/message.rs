@@ -177,21 +177,6 @@ impl Incoming {
             }
         }
     }
-
-    /// All of the bytes, which are `len`.
-    pub(crate) async fn exactly(&mut self, len: usize) -> Result<Bytes, Ending> {
-        let mut bytes = BytesMut::new();
-        while let Some(part) = self.next().await? {
-            if bytes.len() + part.len() > len {
-                return Err(Ending::Cut(invalid(format!("more than the {len} bytes that were announced"))));
-            }
-            bytes.extend_from_slice(&part);
-        }
-        if bytes.len() < len {
-            return Err(Ending::Cut(io::ErrorKind::UnexpectedEof.into()));
-        }
-        Ok(bytes.freeze())
-    }
 }
 
 fn read_trailer(trailers: &HeaderMap) -> Result<(), Ending> {

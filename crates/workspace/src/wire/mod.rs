@@ -31,9 +31,6 @@ pub(crate) const FRAME: u32 = 256 << 10;
 /// 2 MiB of them.
 pub(crate) const MAX_CALL: usize = 4 << 20;
 
-/// The largest part of a process's input in one request.
-pub(crate) const MAX_INPUT: usize = 256 << 10;
-
 /// What a server asks for.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -48,8 +45,8 @@ pub(crate) enum Call {
     Output { id: Uuid, output: Output, offset: u64 },
     /// No more of an output is wanted.
     CloseOutput { id: Uuid, output: Output },
-    /// Input for a process, `len` bytes that follow. What is before the point that earlier calls reached is skipped.
-    Input { id: Uuid, offset: u64, len: usize, close: bool },
+    /// Input for a process follows. What is before the point that earlier calls reached is skipped.
+    Input { id: Uuid, offset: u64, close: bool },
     /// A signal to a process's group, or to the group in the foreground of its terminal.
     Signal { id: Uuid, signal: Signal, foreground: bool },
     /// Another size for a terminal.
@@ -76,6 +73,8 @@ pub(crate) enum Call {
     Canonicalize { path: Os },
     /// A connection to a port; bytes in both directions follow.
     Dial { port: u16 },
+    /// A connection that a program made to the proxy's port, as soon as there is one; bytes in both directions follow.
+    Accept,
 }
 
 /// One of a process's outputs. A terminal has only the first.

@@ -54,6 +54,62 @@ async fn signals_reach_the_whole_group() {
 }
 
 #[tokio::test]
+async fn a_process_that_nobody_reads_any_more_is_told_so() {
+    let place = place();
+    for errors in [false, true] {
+        let script = if errors { "exec yes >&2" } else { "exec yes" };
+        let mut process = place.workspace.spawn(sh(script)).await.expect("it starts");
+        read_until(if errors { &mut process.stderr } else { &mut process.stdout }, "y").await;
+        if errors {
+            drop(process.stderr);
+        } else {
+            drop(process.stdout);
+        }
+        assert_eq!(process.control.wait().await.expect("an end"), ExitStatus::Signaled(13));
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_takes_no_input_breaks_the_pipe() {
+    let place = place();
+    let mut process = place.workspace.spawn(sh("exec 0<&-; echo up; exec sleep 1000")).await.expect("it starts");
+    read_until(&mut process.stdout, "up").await;
+    let mut stdin = process.stdin.take().expect("an input");
+    let written = async {
+        stdin.write_all(b"hello").await?;
+        stdin.flush().await
+    };
+    assert_eq!(written.await.expect_err("nobody reads").kind(), std::io::ErrorKind::BrokenPipe);
+}
+
+#[tokio::test]
+async fn signals_pass_a_full_input() {
+    let place = place();
+    let mut process = place.workspace.spawn(sh("echo up; exec sleep 1000")).await.expect("it starts");
+    read_until(&mut process.stdout, "up").await;
+    let mut stdin = process.stdin.take().expect("an input");
+    let much = vec![b'x'; 4 << 20];
+    tokio::select! {
+        _ = stdin.write_all(&much) => panic!("nobody reads"),
+        signalled = process.control.signal(Signal::Interrupt) => signalled.expect("a signal"),
+    }
+    assert_eq!(process.control.wait().await.expect("an end"), ExitStatus::Signaled(2));
+}
+
+#[tokio::test]
+async fn many_processes_run_at_once() {
+    let place = place();
+    let runs = (0..60).map(|number| {
+        let place = &place;
+        async move {
+            let run = place.sh(&format!("head -c 100000 /dev/zero | tr '\\0' x; exit {number}")).await;
+            assert_eq!((run.stdout.len(), run.status.code()), (100_000, Some(number)));
+        }
+    });
+    futures::future::join_all(runs).await;
+}
+
+#[tokio::test]
 async fn dropping_kills_children_of_children() {
     let place = place();
     let script = "sh -c 'trap \"\" TERM HUP INT; sleep 1000 & echo up; wait' & wait";

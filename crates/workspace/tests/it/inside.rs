@@ -1,0 +1,161 @@
+//! What a `boxd` does besides serving a workspace.
+
+use std::{path::Path, sync::Arc};
+
+use longshore_workspace::{Command, Error, ExitStatus, Remote, RemoteOptions, Workspace as _, boxd::PROXY_PORT};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
+
+use crate::{
+    boxd::{Relay, Setup},
+    support::{Place, read_until, sh, until},
+};
+
+async fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    listener.local_addr().expect("its address").port()
+}
+
+async fn proxied() -> (Place, Remote, u16) {
+    let port = free_port().await;
+    let place = Place::remote(Setup { proxy_port: Some(port), ..Setup::default() });
+    let remote = place.boxd.as_ref().expect("a boxd").remote();
+    remote.ready().await.expect("an answer");
+    (place, remote, port)
+}
+
+#[tokio::test]
+async fn processes_get_all_of_its_environment() {
+    let variables = vec![("GIT_DIR".to_owned(), "/elsewhere".to_owned()), ("MY_KEY".to_owned(), "a\"b".to_owned())];
+    let place = Place::remote(Setup { variables, ..Setup::default() });
+    let run = place.run(Command::new("env").env("EXTRA", "1")).await;
+    for line in ["GIT_DIR=/elsewhere", "MY_KEY=a\"b", "EXTRA=1", "AI_AGENT=openhands"] {
+        assert!(run.stdout.lines().any(|found| found == line), "{line}: {}", run.stdout);
+    }
+    assert!(!run.stdout.to_lowercase().contains("_proxy="), "{}", run.stdout);
+}
+
+#[tokio::test]
+async fn programs_reach_the_server_through_the_proxys_port() {
+    let (place, remote, port) = proxied().await;
+    let script = "exec 3<>/dev/tcp/127.0.0.1/${HTTP_PROXY##*:}; printf 'question\\n' >&3; cat <&3";
+    let mut process = place.workspace.spawn(Command::new("bash").arg("-c").arg(script)).await.expect("it starts");
+    let (mut reader, mut writer) = remote.accept().await.expect("a connection");
+    let mut question = [0; 9];
+    reader.read_exact(&mut question).await.expect("a question");
+    assert_eq!(&question, b"question\n");
+    writer.write_all(b"answer").await.expect("it takes an answer");
+    writer.shutdown().await.expect("its end");
+    let mut answer = String::new();
+    process.stdout.read_to_string(&mut answer).await.expect("output");
+    assert_eq!(answer, "answer");
+    assert_eq!(process.control.wait().await.expect("an end"), ExitStatus::Exited(0));
+    assert_eq!(reader.read(&mut question).await.expect("the end"), 0);
+
+    let run = place.sh("env | grep -i _proxy= | sort").await;
+    let expected = format!(
+        "ALL_PROXY=socks5h://127.0.0.1:{port}\nHTTPS_PROXY=http://127.0.0.1:{port}\nHTTP_PROXY=http://127.0.0.1:{port}\n\
+         NO_PROXY=localhost,127.0.0.1,::1\nall_proxy=socks5h://127.0.0.1:{port}\nhttp_proxy=http://127.0.0.1:{port}\n\
+         https_proxy=http://127.0.0.1:{port}\nno_proxy=localhost,127.0.0.1,::1\n"
+    );
+    let mut lines: Vec<_> = run.stdout.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines.join("\n") + "\n", expected);
+    assert_eq!(PROXY_PORT, 13128);
+}
+
+#[tokio::test]
+async fn each_program_gets_its_own_connection() {
+    let (place, remote, _) = proxied().await;
+    let echo = tokio::spawn(async move {
+        for _ in 0..40 {
+            let (mut reader, mut writer) = remote.accept().await.expect("a connection");
+            tokio::spawn(async move {
+                tokio::io::copy(&mut reader, &mut writer).await.expect("a copy");
+                writer.shutdown().await.expect("its end");
+            });
+        }
+    });
+    let runs = (0..40).map(|number| {
+        let script = format!(
+            "exec 3<>/dev/tcp/127.0.0.1/${{HTTP_PROXY##*:}}; echo {number} >&3; read line <&3; echo $line; exit {number}"
+        );
+        let place = &place;
+        async move {
+            let run = place.run(Command::new("bash").arg("-c").arg(script)).await;
+            assert_eq!((run.stdout, run.status), (format!("{number}\n"), ExitStatus::Exited(number)));
+        }
+    });
+    futures::future::join_all(runs).await;
+    echo.await.expect("all are served");
+}
+
+#[tokio::test]
+async fn a_connection_that_nobody_takes_is_closed() {
+    let (place, remote, port) = proxied().await;
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.expect("a connection");
+    assert_eq!(stream.read_to_end(&mut Vec::new()).await.expect("the end"), 0);
+    // One that comes later is not among them.
+    let (accepted, stream) = tokio::join!(remote.accept(), tokio::net::TcpStream::connect(("127.0.0.1", port)));
+    let (mut reader, _writer) = accepted.expect("a connection");
+    stream.expect("a connection").write_all(b"hello").await.expect("a write");
+    read_until(&mut reader, "hello").await;
+    drop(place);
+}
+
+#[tokio::test]
+async fn a_place_without_a_proxy_says_so() {
+    let place = Place::remote(Setup::default());
+    let error = place.boxd.as_ref().expect("a boxd").remote().accept().await.err().expect("there is none");
+    assert!(matches!(&error, Error::Io { .. }) && error.to_string().contains("proxy"), "{error}");
+}
+
+#[tokio::test]
+async fn a_relay_passes_everything() {
+    let place = Place::remote(Setup::default());
+    let socket = place.boxd.as_ref().expect("a boxd").socket();
+    let remote = Remote::new(Arc::new(Relay(socket)), RemoteOptions::new(place.workspace.working_dir()));
+    let mut process = remote.spawn(Command::new("cat")).await.expect("it starts");
+    let mut stdin = process.stdin.take().expect("an input");
+    let much: Vec<u8> = (0..251).cycle().take(5_000_000).collect();
+    let (written, mut read) = (much.clone(), Vec::new());
+    let writing = tokio::spawn(async move {
+        stdin.write_all(&written).await.expect("it takes input");
+        stdin.shutdown().await.expect("its end");
+    });
+    process.stdout.read_to_end(&mut read).await.expect("output");
+    writing.await.expect("all is written");
+    assert!(read == much);
+}
+
+#[tokio::test]
+async fn processes_of_its_box_cannot_end_it() {
+    let place = Place::remote(Setup::default());
+    place.workspace.metadata("".as_ref()).await.expect("it is up");
+    let pid = place.boxd.as_ref().expect("a boxd").pid();
+    place.must(&format!("kill -TERM {pid} && kill -INT {pid} && kill -HUP {pid}")).await;
+    place.must("true").await;
+}
+
+#[tokio::test]
+async fn it_collects_orphans() {
+    let place = Place::remote(Setup::default());
+    let run = place.sh("setsid sh -c 'exec sleep 0.05' >/dev/null 2>&1 & echo $!").await;
+    let number = run.stdout.trim().to_owned();
+    until("it is collected", || !Path::new("/proc").join(&number).exists()).await;
+    // Its own children are still told from them.
+    assert_eq!(place.sh("exit 3").await.status, ExitStatus::Exited(3));
+}
+
+#[tokio::test]
+async fn nothing_outlives_it() {
+    let place = Place::remote(Setup::default());
+    let script = "setsid sh -c 'trap \"\" HUP TERM INT; echo up; sleep 1000; sleep 1000' & exit 0";
+    let mut process = place.workspace.spawn(sh(script)).await.expect("it starts");
+    read_until(&mut process.stdout, "up").await;
+    drop(process);
+    assert!(!place.processes().is_empty());
+    // The place sees to it that nothing is left.
+}
