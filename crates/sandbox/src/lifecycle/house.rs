@@ -7,7 +7,7 @@ use longshore_protocol::sandbox::{SandboxEvent, SandboxEventBody};
 use longshore_store::SandboxChange;
 use longshore_workspace::{Reader, Remote, RemoteOptions, Workspace, Writer};
 use tokio::sync::broadcast;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::DropGuard;
 
 use super::{Shared, journal::now, plan::Plan};
 use crate::{
@@ -43,7 +43,7 @@ impl House {
         watchers: &broadcast::Sender<SandboxEvent>,
     ) {
         let Some(policy) = &plan.policy else { return };
-        let cancel = CancellationToken::new();
+        let cancel = shared.stopping.child_token();
         let denials = Denials { id: self.id, shared: Arc::clone(shared), watchers: watchers.clone() };
         let policy = Policy::clone(policy);
         let proxy =

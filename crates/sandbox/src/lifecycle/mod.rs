@@ -279,6 +279,7 @@ impl Sandboxes {
             });
             futures::future::join_all(ends).await;
             self.shared.pools.clear(&self.shared).await;
+            self.shared.journal.flush().await;
             self.shared.tracker.close();
             self.shared.tracker.wait().await;
         };

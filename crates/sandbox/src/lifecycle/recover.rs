@@ -16,9 +16,13 @@ use crate::{Backend, Error, Found, Running, SandboxId};
 pub(crate) async fn recover(shared: &Arc<Shared>) -> Result<(), Error> {
     let rows = shared.store.sandboxes().await.map_err(|cause| Error::failed("read the stored boxes", cause))?;
     let mut found = HashMap::new();
-    for backend in shared.backends.iter() {
+    let mut is_listed = HashSet::new();
+    for backend in shared.backends.iter().filter(|backend| backend.is_isolated()) {
         match backend.list().await {
-            Ok(boxes) => found.extend(boxes.into_iter().map(|Found { id, running }| (id, running))),
+            Ok(boxes) => {
+                found.extend(boxes.into_iter().map(|Found { id, running }| (id, running)));
+                is_listed.insert(backend.name());
+            }
             Err(error) => {
                 tracing::warn!(backend = backend.name(), %error, "the boxes that are there cannot be listed yet");
             }
@@ -31,7 +35,11 @@ pub(crate) async fn recover(shared: &Arc<Shared>) -> Result<(), Error> {
             doomed.push(row);
             continue;
         };
-        let running = found.get(&id).copied().unwrap_or(Running::No);
+        let running = if is_listed.contains(&*row.backend) {
+            found.get(&id).copied().unwrap_or(Running::No)
+        } else {
+            as_stored(row.state)
+        };
         match place(shared, key.clone(), &row, running) {
             Ok(slot) => {
                 let slot = Arc::new(slot);
@@ -52,6 +60,15 @@ pub(crate) async fn recover(shared: &Arc<Shared>) -> Result<(), Error> {
         remove_orphans(&shared).await;
     });
     Ok(())
+}
+
+/// What a box was doing when that was last stored, for lack of anything better.
+fn as_stored(state: SandboxState) -> Running {
+    match state {
+        SandboxState::Ready => Running::Yes,
+        SandboxState::Paused => Running::Paused,
+        _ => Running::No,
+    }
 }
 
 /// Whose box it is; none if it is to be removed: it was doomed, waited in a pool, or its conversation was deleted.
