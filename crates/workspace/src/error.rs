@@ -53,6 +53,14 @@ pub enum Error {
         /// What is allowed.
         limit: usize,
     },
+    /// Something that was asked for makes no sense.
+    #[error("{what} makes no sense: {reason}")]
+    Invalid {
+        /// What it is.
+        what: String,
+        /// Why, and where.
+        reason: String,
+    },
     /// The place is elsewhere and does not answer.
     #[error("the place cannot be reached: {cause}")]
     Unreachable {

@@ -13,6 +13,7 @@ pub mod git;
 pub mod guard;
 mod local;
 mod remote;
+mod search;
 mod stream;
 mod wire;
 
@@ -28,6 +29,7 @@ pub use command::{Command, ExitStatus, Signal};
 pub use error::Error;
 pub use local::{Local, LocalOptions};
 pub use remote::{Remote, RemoteOptions};
+pub use search::{Findings, FoundFile, Incomplete, Match, Search, SearchLimits};
 use serde::{Deserialize, Serialize};
 pub use stream::{Connect, Duplex, Stream};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -107,6 +109,12 @@ pub trait Workspace: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`Error::NotFound`], [`Error::PermissionDenied`].
     async fn canonicalize(&self, path: &Path) -> Result<PathBuf, Error>;
+
+    /// Finds files, or lines in them. Files that are no text are not looked into; symbolic links are not followed.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::PermissionDenied`] for the folder; [`Error::Invalid`] for a pattern or a glob.
+    async fn search(&self, search: Search) -> Result<Findings, Error>;
 
     /// Connects to a TCP port in the workspace.
     ///

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use longshore_workspace::{
-    Command, Entry, Error, FileWriter, Local, Metadata, Parents, Process, Reader, Terminal, TerminalSize, Workspace,
-    Writer,
+    Command, Entry, Error, FileWriter, Findings, Local, Metadata, Parents, Process, Reader, Search, Terminal,
+    TerminalSize, Workspace, Writer,
 };
 
 #[derive(Debug)]
@@ -55,6 +55,10 @@ impl Workspace for Fragile {
 
     async fn canonicalize(&self, path: &Path) -> Result<PathBuf, Error> {
         self.0.canonicalize(path).await
+    }
+
+    async fn search(&self, search: Search) -> Result<Findings, Error> {
+        self.0.search(search).await
     }
 
     async fn dial(&self, port: u16) -> Result<(Reader, Writer), Error> {

@@ -8,8 +8,8 @@ use std::{
 
 use async_trait::async_trait;
 use longshore_workspace::{
-    Awake, Command, Entry, Error, FileWriter, Metadata, Parents, Process, Reader, Terminal, TerminalSize, Workspace,
-    Writer,
+    Awake, Command, Entry, Error, FileWriter, Findings, Metadata, Parents, Process, Reader, Search, Terminal,
+    TerminalSize, Workspace, Writer,
 };
 
 use super::{
@@ -116,6 +116,12 @@ impl Workspace for Place {
     async fn canonicalize(&self, path: &Path) -> Result<PathBuf, Error> {
         let used = self.enter().await?;
         used.workspace.canonicalize(&self.absolute(path)).await
+    }
+
+    async fn search(&self, mut search: Search) -> Result<Findings, Error> {
+        let used = self.enter().await?;
+        search.folder = self.absolute(&search.folder);
+        used.workspace.search(search).await
     }
 
     async fn dial(&self, port: u16) -> Result<(Reader, Writer), Error> {

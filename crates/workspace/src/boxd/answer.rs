@@ -113,6 +113,7 @@ async fn carry_out(connection: &Arc<Connection>, call: Call, content: Incoming) 
         Call::Remove { path } => done(local.remove(path.path()).await?),
         Call::Rename { from, to } => done(local.rename(from.path(), to.path()).await?),
         Call::Canonicalize { path } => done(Os::from(local.canonicalize(path.path()).await?)),
+        Call::Search(search) => done(local.search(search).await?),
         Call::Dial { port } => {
             let (reader, writer) = local.dial(port).await?;
             tokio::spawn(copy(content, writer));

@@ -8,6 +8,7 @@ mod files;
 mod process;
 mod program;
 mod reader;
+mod search;
 mod terminal;
 mod writer;
 
@@ -15,17 +16,23 @@ use std::{
     ffi::OsString,
     io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use async_trait::async_trait;
 use environment::Environment;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, sync::Semaphore};
 
 use crate::{
-    Command, Entry, Error, FileWriter, Metadata, Parents, Process, Reader, Terminal, TerminalSize, Workspace, Writer,
-    guard::Guard,
+    Command, Entry, Error, FileWriter, Findings, Metadata, Parents, Process, Reader, Search, Terminal, TerminalSize,
+    Workspace, Writer, guard::Guard,
 };
+
+/// How many searches run at a time; others wait.
+const MAX_SEARCHES: usize = 4;
 
 /// How a [`Local`] works.
 #[derive(Clone)]
@@ -76,6 +83,8 @@ pub struct Local {
     working_dir: Arc<Path>,
     environment: Arc<Environment>,
     guard: Option<Guard>,
+    /// Turns for searches, which take long and would leave no threads for anything else.
+    searches: Arc<Semaphore>,
 }
 
 impl Local {
@@ -94,6 +103,7 @@ impl Local {
             working_dir: working_dir.into(),
             environment: Arc::new(Environment::new(inherited, env, guard.as_ref())),
             guard,
+            searches: Arc::new(Semaphore::new(MAX_SEARCHES)),
         })
     }
 
@@ -166,6 +176,19 @@ impl Workspace for Local {
         blocking(move || files::canonicalize(&path)).await
     }
 
+    async fn search(&self, mut search: Search) -> Result<Findings, Error> {
+        // Without `.` and double slashes, which would be in every path that is found.
+        search.folder = self.absolute(&search.folder).components().collect();
+        let given_up = Arc::new(AtomicBool::new(false));
+        let _give_up = GiveUp(given_up.clone());
+        let turn = self.searches.clone().acquire_owned().await;
+        blocking(move || {
+            let _turn = turn;
+            search::search(&search, &given_up)
+        })
+        .await
+    }
+
     async fn dial(&self, port: u16) -> Result<(Reader, Writer), Error> {
         // Many servers listen on one of the two loopback addresses only.
         let stream = match TcpStream::connect(("127.0.0.1", port)).await {
@@ -187,6 +210,15 @@ impl Local {
             guard.start();
         }
         program::Launch::new(command, &self.working_dir, &self.environment)
+    }
+}
+
+/// Tells what runs elsewhere that nobody waits for it any more.
+struct GiveUp(Arc<AtomicBool>);
+
+impl Drop for GiveUp {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

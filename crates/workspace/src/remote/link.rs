@@ -132,18 +132,18 @@ impl Link {
 
     /// Makes a call that is answered soon.
     pub(super) async fn ask<T: DeserializeOwned>(self: &Arc<Self>, call: &Call, repeat: Repeat) -> Result<T, Error> {
-        self.ask_for(call, MAX_ANSWER, repeat).await
+        let (answer, _) = self.exchange(|| Message::short(call), MAX_ANSWER, repeat, Some(self.answer_timeout)).await?;
+        Ok(answer)
     }
 
-    /// Makes a call that is answered soon, with up to `limit` bytes.
+    /// Makes a call that changes nothing and is answered within `time`, with up to `limit` bytes.
     pub(super) async fn ask_for<T: DeserializeOwned>(
         self: &Arc<Self>,
         call: &Call,
         limit: usize,
-        repeat: Repeat,
+        time: Duration,
     ) -> Result<T, Error> {
-        let message = || Message::short(call);
-        let (answer, _) = self.exchange(message, limit, repeat, Some(self.answer_timeout)).await?;
+        let (answer, _) = self.exchange(|| Message::short(call), limit, Repeat::Safe, Some(time)).await?;
         Ok(answer)
     }
 

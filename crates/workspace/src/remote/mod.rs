@@ -19,8 +19,8 @@ use async_trait::async_trait;
 use link::{Link, Repeat};
 
 use crate::{
-    Command, Connect, Entry, Error, FileWriter, Metadata, Parents, Process, Reader, Terminal, TerminalSize, Workspace,
-    Writer,
+    Command, Connect, Entry, Error, FileWriter, Findings, Metadata, Parents, Process, Reader, Search, SearchLimits,
+    Terminal, TerminalSize, Workspace, Writer,
     wire::{Call, Found, Listed, Os},
 };
 
@@ -29,6 +29,9 @@ const MAX_ANSWER: usize = 1 << 20;
 
 /// The largest list of what is in a folder.
 const MAX_LIST: usize = 64 << 20;
+
+/// The largest answer to a search, whose names and lines grow on the way.
+const MAX_FINDINGS: usize = 8 * SearchLimits::MAX_SIZE;
 
 /// How a [`Remote`] works.
 #[derive(Debug, Clone)]
@@ -128,7 +131,7 @@ impl Workspace for Remote {
 
     async fn list(&self, path: &Path) -> Result<Vec<Entry>, Error> {
         let call = Call::List { path: path.into() };
-        let listed: Vec<Listed> = self.link.ask_for(&call, MAX_LIST, Repeat::Safe).await?;
+        let listed: Vec<Listed> = self.link.ask_for(&call, MAX_LIST, self.link.answer_timeout()).await?;
         Ok(listed.into_iter().map(Entry::from).collect())
     }
 
@@ -147,6 +150,11 @@ impl Workspace for Remote {
     async fn canonicalize(&self, path: &Path) -> Result<PathBuf, Error> {
         let path: Os = self.link.ask(&Call::Canonicalize { path: path.into() }, Repeat::Safe).await?;
         Ok(path.into())
+    }
+
+    async fn search(&self, search: Search) -> Result<Findings, Error> {
+        let time = self.link.answer_timeout() + search.limits.time.min(SearchLimits::MAX_TIME);
+        self.link.ask_for(&Call::Search(search), MAX_FINDINGS, time).await
     }
 
     async fn dial(&self, port: u16) -> Result<(Reader, Writer), Error> {

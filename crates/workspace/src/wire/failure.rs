@@ -46,6 +46,10 @@ pub(crate) enum Failure {
         path: Os,
         limit: usize,
     },
+    Invalid {
+        what: String,
+        reason: String,
+    },
     Io {
         what: String,
         cause: Cause,
@@ -98,6 +102,7 @@ impl From<Error> for Failure {
             Error::PermissionDenied { path } => Self::PermissionDenied { path: path.into() },
             Error::AlreadyExists { path } => Self::AlreadyExists { path: path.into() },
             Error::TooManyEntries { path, limit } => Self::TooManyEntries { path: path.into(), limit },
+            Error::Invalid { what, reason } => Self::Invalid { what, reason },
             Error::Io { what, cause } => Self::io(what, &cause),
             Error::Unreachable { cause } => Self::io("reach the place", &cause),
         }
@@ -114,6 +119,7 @@ impl From<Failure> for Error {
             Failure::PermissionDenied { path } => Self::PermissionDenied { path: path.into() },
             Failure::AlreadyExists { path } => Self::AlreadyExists { path: path.into() },
             Failure::TooManyEntries { path, limit } => Self::TooManyEntries { path: path.into(), limit },
+            Failure::Invalid { what, reason } => Self::Invalid { what, reason },
             Failure::Io { what, cause } => Self::Io { what, cause: cause.into() },
             Failure::UnknownProcess => Self::io(
                 "use a process",

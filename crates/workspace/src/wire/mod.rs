@@ -7,8 +7,10 @@
 mod failure;
 mod message;
 mod os;
+pub(crate) mod path;
+pub(crate) mod time;
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 pub(crate) use failure::Failure;
 pub(crate) use message::{Content, Ending, Incoming, Message, Piece};
@@ -16,7 +18,7 @@ pub(crate) use os::Os;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Command, Entry, FileKind, Metadata, Parents, Signal, TerminalSize};
+use crate::{Command, Entry, FileKind, Metadata, Parents, Search, Signal, TerminalSize};
 
 /// How much of one stream may be under way to an end that does not read it.
 pub(crate) const STREAM_WINDOW: u32 = 1 << 20;
@@ -71,6 +73,8 @@ pub(crate) enum Call {
     Rename { from: Os, to: Os },
     /// See [`crate::Workspace::canonicalize`].
     Canonicalize { path: Os },
+    /// See [`crate::Workspace::search`].
+    Search(Search),
     /// A connection to a port; bytes in both directions follow.
     Dial { port: u16 },
     /// A connection that a program made to the proxy's port, as soon as there is one; bytes in both directions follow.
@@ -128,38 +132,20 @@ impl From<Program> for Command {
 pub(crate) struct Found {
     kind: FileKind,
     len: u64,
-    /// Nanoseconds from the beginning of 1970, which may be before it.
-    modified: Option<i128>,
+    #[serde(with = "time")]
+    modified: Option<SystemTime>,
 }
 
 impl From<Metadata> for Found {
     fn from(Metadata { kind, len, modified }: Metadata) -> Self {
-        let nanos = |duration: Duration| i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX);
-        let modified = modified.map(|time| match time.duration_since(SystemTime::UNIX_EPOCH) {
-            Ok(after) => nanos(after),
-            Err(before) => -nanos(before.duration()),
-        });
         Self { kind, len, modified }
     }
 }
 
 impl From<Found> for Metadata {
     fn from(Found { kind, len, modified }: Found) -> Self {
-        let modified = modified.and_then(|nanos| {
-            let duration = duration(nanos.unsigned_abs())?;
-            if nanos < 0 {
-                SystemTime::UNIX_EPOCH.checked_sub(duration)
-            } else {
-                SystemTime::UNIX_EPOCH.checked_add(duration)
-            }
-        });
         Self { kind, len, modified }
     }
-}
-
-fn duration(nanos: u128) -> Option<Duration> {
-    const SECOND: u128 = 1_000_000_000;
-    Some(Duration::new(u64::try_from(nanos / SECOND).ok()?, u32::try_from(nanos % SECOND).ok()?))
 }
 
 /// Something in a folder: [`Entry`].

@@ -6,6 +6,8 @@ mod files;
 mod git;
 #[path = "everywhere/processes.rs"]
 mod processes;
+#[path = "everywhere/search.rs"]
+mod search;
 #[path = "everywhere/terminals.rs"]
 mod terminals;
 

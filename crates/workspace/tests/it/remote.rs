@@ -10,6 +10,9 @@ mod git;
 #[path = "everywhere/processes.rs"]
 mod processes;
 #[expect(clippy::duplicate_mod, reason = "the same tests in another kind of place")]
+#[path = "everywhere/search.rs"]
+mod search;
+#[expect(clippy::duplicate_mod, reason = "the same tests in another kind of place")]
 #[path = "everywhere/terminals.rs"]
 mod terminals;
 

@@ -204,6 +204,19 @@ async fn folders_are_made_listed_and_removed() {
 }
 
 #[tokio::test]
+async fn times_are_exact() {
+    let place = place();
+    for time in
+        ["1901-12-13 20:45:55.123456789", "1969-12-31 23:59:59.5", "2026-01-02 03:04:05.999999999", "3000-01-01"]
+    {
+        place.must(&format!("touch -d '{time}' file")).await;
+        let expected = fs::metadata(place.path("file")).expect("the file").modified().expect("a time");
+        let found = place.workspace.metadata("file".as_ref()).await.expect("the file");
+        assert_eq!((found.kind, found.len, found.modified), (FileKind::File, 0, Some(expected)));
+    }
+}
+
+#[tokio::test]
 async fn renaming_replaces_and_names_what_is_missing() {
     let place = place();
     fs::write(place.path("a"), "new").expect("a file");
