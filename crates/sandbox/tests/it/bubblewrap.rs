@@ -5,7 +5,7 @@ use std::{
     path::Path,
 };
 
-use longshore_sandbox::{Backend as _, Error, Level, Running, SandboxId, Volume};
+use longshore_sandbox::{Error, Level, Running, SandboxId, Volume};
 use longshore_workspace::Parents;
 
 use crate::bubblewrap_support::{Place, is_root, spec};
@@ -289,7 +289,7 @@ async fn the_check_makes_a_box_and_says_what_is_missing() {
     let mut place = Place::new();
     place.backend.check().await.expect("boxes can be made");
     assert!(place.list().await.is_empty());
-    let findings = longshore_sandbox::Bubblewrap::new(place.deployment.clone(), place.options.clone()).findings().await;
+    let findings = place.backend.findings().await;
     assert!(findings.iter().all(|finding| finding.level != Level::Missing), "{findings:#?}");
     assert!(findings.iter().any(|finding| finding.subject == "box"));
 
