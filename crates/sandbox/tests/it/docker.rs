@@ -185,7 +185,7 @@ async fn a_box_is_reached_without_a_shared_socket_as_well() {
 async fn what_the_image_says_stays_and_what_the_box_says_is_added() {
     let Some(place) = Place::new().await else { return };
     let tag = format!("longshore-test/own-{}", place.deployment.name);
-    let _image = place.build(
+    place.build(
         &tag,
         &format!(
             "FROM {BUSYBOX}\nENV FROM_IMAGE=yes BOTH=image\nRUN mkdir -p /workspace /data && echo old > /workspace/seen \

@@ -123,7 +123,8 @@ fn explain(image: &str, name: &Name<'_>, text: &str) -> Option<Error> {
     let lower = text.to_lowercase();
     let says = |words: &[&str]| words.iter().any(|words| lower.contains(words));
     let registry = name.registry();
-    if says(&["pull access denied", "unauthorized", "authentication required", "denied:", "forbidden"]) {
+    if says(&["pull access denied", "unauthorized", "authentication required", "no basic auth", "denied:", "forbidden"])
+    {
         return Some(Error::Invalid(format!(
             "the registry {registry} does not hand out the image {image}: there is none of this name, or it needs a login; check \
              the name, or fetch it on the engine's machine with `docker login {registry}` and `docker pull {image}`"
