@@ -11,7 +11,7 @@ use std::{
 use longshore_sandbox::{Backend as _, Error, Spec};
 use tempfile::TempDir;
 
-use crate::docker_support::{BUSYBOX, Place, docker, run, spec, until};
+use crate::docker_support::{BUSYBOX, Place, docker, run, skip, spec, until};
 
 fn image(image: &str) -> Spec {
     Spec { image: Some(image.to_owned()), ..spec() }
@@ -41,7 +41,8 @@ async fn an_image_is_fetched_once_and_says_how_far_it_is() {
     docker(&["rmi", &name]);
 
     let ((one, told), (two, also)) = tokio::join!(fetch(&place, &name), fetch(&place, &name));
-    (one.expect("the image"), two.expect("the image"));
+    one.expect("the image");
+    two.expect("the image");
     let (told, silent) = if told.is_empty() { (also, told) } else { (told, also) };
     assert!(silent.is_empty(), "{silent:?}");
     assert!(told.is_sorted() && told.last() == Some(&100), "{told:?}");
@@ -132,7 +133,7 @@ impl Registry {
     /// One for everybody, or one for whom a file of passwords names. None where the program is missing.
     async fn start(passwords: Option<&str>) -> Option<Self> {
         if Program::new("docker-registry").arg("--version").stdout(Stdio::null()).status().is_err() {
-            println!("skipped: the program docker-registry is missing (scripts/engine images installs it)");
+            skip("the program docker-registry is missing (scripts/engine images installs it)");
             return None;
         }
         let folder = TempDir::new().expect("a folder");

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     future::Future,
-    io,
+    io::{self, Write as _},
     path::PathBuf,
     process::Command as Program,
     sync::{Arc, Mutex},
@@ -63,7 +63,7 @@ impl Place {
             Ok(()) => Some(Self { deployment, options, backend, folder, images: Mutex::default() }),
             Err(error) => {
                 assert!(std::env::var_os("LONGSHORE_REQUIRE_DOCKER").is_none_or(|value| value != "1"), "{error}");
-                println!("skipped: {error}");
+                skip(&error.to_string());
                 None
             }
         }
@@ -142,12 +142,6 @@ impl Place {
         self.images.lock().expect("a list").push(image.to_owned());
     }
 
-    /// The socket of the engine.
-    pub(crate) fn engine_socket(&self) -> PathBuf {
-        let address = std::env::var("DOCKER_HOST").unwrap_or_default();
-        address.strip_prefix("unix://").unwrap_or("/var/run/docker.sock").into()
-    }
-
     /// A folder for what a test needs on this machine.
     pub(crate) fn folder(&self) -> PathBuf {
         self.folder.path().to_owned()
@@ -223,7 +217,7 @@ impl Boxed {
             one.expect("standard output");
             other.expect("standard error");
             let status = process.control.wait().await.expect("an end");
-            let text = |bytes| String::from_utf8_lossy(&Vec::from(bytes)).trim().to_owned();
+            let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim().to_owned();
             Run { stdout: text(stdout), stderr: text(stderr), status }
         };
         tokio::time::timeout(DEADLINE, run).await.unwrap_or_else(|_| panic!("{script}: not in time"))
@@ -261,6 +255,17 @@ pub(crate) fn spec() -> Spec {
         volumes: Vec::new(),
         timeout: None,
     }
+}
+
+/// The socket of the engine.
+pub(crate) fn engine_socket() -> PathBuf {
+    let address = std::env::var("DOCKER_HOST").unwrap_or_default();
+    address.strip_prefix("unix://").unwrap_or("/var/run/docker.sock").into()
+}
+
+/// Says why a test is over before it began.
+pub(crate) fn skip(reason: &str) {
+    let _ = writeln!(io::stderr(), "skipped: {reason}");
 }
 
 /// Runs the engine's own client.

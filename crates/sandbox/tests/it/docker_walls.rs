@@ -2,7 +2,7 @@
 
 use longshore_sandbox::{Backend as _, SandboxId, Spec};
 
-use crate::docker_support::{DEBIAN, Place, spec};
+use crate::docker_support::{DEBIAN, Place, engine_socket, spec};
 
 #[tokio::test]
 async fn root_in_a_box_has_few_rights_and_gets_no_more() {
@@ -44,7 +44,7 @@ async fn nothing_of_the_machine_is_seen() {
     other.must("echo secret > /workspace/secret").await;
     std::fs::write(place.folder().join("private"), "private").expect("a file");
     let deployment = place.deployment.dir.display().to_string();
-    let socket = place.engine_socket().display().to_string();
+    let socket = engine_socket().display().to_string();
     let own = place.folder().join("private").display().to_string();
     for path in
         [&*deployment, &*socket, &*own, "/var/run/docker.sock", "/run/docker.sock", "/etc/machine-id", "/dev/vda"]

@@ -8,6 +8,7 @@ mod bubblewrap_walls;
 mod docker;
 mod docker_bridge;
 mod docker_deaths;
+mod docker_engines;
 mod docker_images;
 mod docker_limits;
 mod docker_neighbour;

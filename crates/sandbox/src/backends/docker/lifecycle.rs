@@ -19,6 +19,7 @@ use super::{
     Docker, archive, blocking,
     config::{self, Plan, Sharing},
     engine::{is_conflict, is_missing, message},
+    image,
     layout::{OWN_DIR, PROGRAM, WORKSPACE},
     limits, stream,
 };
@@ -47,7 +48,7 @@ impl Docker {
     /// Makes a box that does not run yet.
     pub(super) async fn make(&self, id: SandboxId, spec: &Spec) -> Result<(), Error> {
         let facts = self.engine.facts().await?;
-        self.images.allow(spec.image.as_deref(), &self.options)?;
+        image::allow(spec.image.as_deref(), &self.options)?;
         config::validate(spec)?;
         if spec.network == Network::Bridge {
             self.network.ensure(self).await?;

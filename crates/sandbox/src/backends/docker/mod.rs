@@ -29,7 +29,7 @@ use std::{io, net::IpAddr, sync::Arc};
 use async_trait::async_trait;
 use config::Sharing;
 use deaths::Watch;
-use engine::Engine;
+use engine::{Engine, lacks};
 use facts::Facts;
 use image::Images;
 use layout::Layout;
@@ -149,7 +149,7 @@ impl Backend for Docker {
     }
 
     fn validate(&self, spec: &Spec) -> Result<(), Error> {
-        self.images.allow(spec.image.as_deref(), &self.options)?;
+        image::allow(spec.image.as_deref(), &self.options)?;
         config::validate(spec)
     }
 
@@ -158,13 +158,13 @@ impl Backend for Docker {
         if let Some(runtime) = self.options.runtime.as_ref().filter(|runtime| !facts.runtimes.contains(runtime)) {
             let mut runtimes = facts.runtimes.clone();
             runtimes.sort();
-            return Err(self.engine.lacks(format!(
+            return Err(lacks(format!(
                 "the engine has no runtime '{runtime}': add it to the engine's configuration, or choose one of {}",
                 runtimes.join(", ")
             )));
         }
         if !self.deployment.program.is_file() {
-            return Err(self.engine.lacks(format!("the program {} is missing", self.deployment.program.display())));
+            return Err(lacks(format!("the program {} is missing", self.deployment.program.display())));
         }
         self.network.probe(self).await;
         Ok(())
