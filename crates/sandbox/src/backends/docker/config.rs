@@ -6,7 +6,6 @@ use bollard::models::{
     ContainerCreateBody, HealthConfig, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig, Mount, MountType,
     RestartPolicy, RestartPolicyNameEnum,
 };
-
 use longshore_workspace::boxd::PROXY_PORT;
 
 use super::{

@@ -9,6 +9,7 @@ mod build;
 mod checkup;
 mod config;
 mod context;
+mod create;
 mod deaths;
 mod disk;
 mod engine;
@@ -33,6 +34,7 @@ use engine::{Engine, lacks};
 use facts::Facts;
 use image::Images;
 use layout::Layout;
+use lifecycle::Way;
 use longshore_workspace::Stream;
 use network::BridgeNetwork;
 use parking_lot::Mutex;
@@ -113,6 +115,8 @@ struct Learned {
     no_quota: bool,
     /// It does not see what is mounted on this machine later.
     sees_no_mounts: bool,
+    /// Sockets of its containers are not seen on this machine.
+    sees_no_sockets: bool,
 }
 
 impl Docker {
@@ -208,7 +212,7 @@ impl Backend for Docker {
     }
 
     async fn open(&self, id: SandboxId) -> io::Result<Stream> {
-        self.connect(id).await
+        self.connect(id, Way::Any).await
     }
 
     async fn stats(&self, id: SandboxId) -> Result<Stats, Error> {

@@ -64,14 +64,8 @@ impl BridgeNetwork {
 
     /// Why it cannot be had.
     pub(super) async fn obstacle(&self, docker: &Docker) -> Option<String> {
-        if docker.engine.socket().is_none() {
-            return Some("the engine is on another machine, whose packet filter cannot be set from here".to_owned());
-        }
-        if docker.engine.facts().await.is_ok_and(|facts| facts.rootless) {
-            return Some("the engine runs without root, in a network of its own".to_owned());
-        }
-        if !rustix::process::geteuid().is_root() {
-            return Some("only root can set the packet filter".to_owned());
+        if let Some(obstacle) = apparent_obstacle(docker).await {
+            return Some(obstacle.to_owned());
         }
         Firewall::probe().await.err().map(|cause| format!("the packet filter cannot be set: {cause}"))
     }
@@ -79,8 +73,8 @@ impl BridgeNetwork {
     /// Makes sure that the network and its rules are there. No box may start on it before.
     pub(super) async fn ensure(&self, docker: &Docker) -> Result<(), Error> {
         let _changing = self.changing.lock().await;
-        if let Some(obstacle) = self.obstacle(docker).await {
-            return Err(unavailable(&obstacle));
+        if let Some(obstacle) = apparent_obstacle(docker).await {
+            return Err(unavailable(obstacle));
         }
         // The rules name the bridge, which need not be there. So there is no moment without them.
         self.firewall
@@ -184,6 +178,17 @@ impl BridgeNetwork {
         Err("packets between boxes do not pass the packet filter: load the kernel module br_netfilter, and set \
              net.bridge.bridge-nf-call-iptables to 1")
     }
+}
+
+/// Why it cannot be had, as far as that is known without trying.
+async fn apparent_obstacle(docker: &Docker) -> Option<&'static str> {
+    if docker.engine.socket().is_none() {
+        return Some("the engine is on another machine, whose packet filter cannot be set from here");
+    }
+    if docker.engine.facts().await.is_ok_and(|facts| facts.rootless) {
+        return Some("the engine runs without root, in a network of its own");
+    }
+    (!rustix::process::geteuid().is_root()).then_some("only root can set the packet filter")
 }
 
 /// Whom boxes may ask for names.
