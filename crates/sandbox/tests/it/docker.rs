@@ -6,7 +6,7 @@ use longshore_sandbox::{Backend as _, Network, Running, SandboxId, Spec, Volume}
 use longshore_workspace::{Command, Parents};
 use tokio::io::AsyncReadExt as _;
 
-use crate::docker_support::{BUSYBOX, DEBIAN, EMPTY, Place, docker, is_gone, spec, until};
+use crate::docker_support::{BUSYBOX, DEBIAN, EMPTY, Place, docker, engine_socket, is_gone, spec, until};
 
 fn image(image: &str) -> Spec {
     Spec { image: Some(image.to_owned()), ..spec() }
@@ -185,7 +185,7 @@ async fn a_box_is_reached_without_a_shared_socket_as_well() {
 async fn what_the_image_says_stays_and_what_the_box_says_is_added() {
     let Some(place) = Place::new().await else { return };
     let tag = format!("longshore-test/own-{}", place.deployment.name);
-    let _image = place.build(
+    place.build(
         &tag,
         &format!(
             "FROM {BUSYBOX}\nENV FROM_IMAGE=yes BOTH=image\nRUN mkdir -p /workspace /data && echo old > /workspace/seen \
@@ -230,7 +230,7 @@ async fn the_operator_chooses_the_user_and_the_folders() {
     for path in ["/", "/.longshore/run", "relative"] {
         refused(volume(path)).await;
     }
-    for host in ["/var/run", "/", "/var/run/docker.sock", &*place.engine_socket().display().to_string()] {
+    for host in ["/var/run", "/", "/var/run/docker.sock", &*engine_socket().display().to_string()] {
         let cause = refused(Volume { host: host.into(), ..volume("/x") }).await;
         assert!(cause.contains("socket of the engine"), "{host}: {cause}");
     }
@@ -295,7 +295,7 @@ async fn a_box_cannot_put_something_else_in_the_place_of_its_socket() {
         let mut byte = [0];
         assert!(stream.read(&mut byte).await.is_ok_and(|count| count == 0) || byte == [0]);
     }
-    assert_eq!(listener.accept().err().expect("nobody came").kind(), io::ErrorKind::WouldBlock);
+    assert_eq!(listener.accept().expect_err("nobody came").kind(), io::ErrorKind::WouldBlock);
 }
 
 #[tokio::test]

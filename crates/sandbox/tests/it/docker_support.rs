@@ -3,10 +3,10 @@
 use std::{
     collections::BTreeMap,
     future::Future,
-    io,
+    io::{self, Write as _},
     path::PathBuf,
     process::Command as Program,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -42,6 +42,8 @@ pub(crate) struct Place {
     pub(crate) options: DockerOptions,
     pub(crate) backend: Arc<Docker>,
     folder: TempDir,
+    /// Images that only this test has.
+    images: Mutex<Vec<String>>,
 }
 
 impl Place {
@@ -58,10 +60,10 @@ impl Place {
         change(&mut options);
         let backend = Arc::new(Docker::new(deployment.clone(), options.clone()));
         match backend.check().await {
-            Ok(()) => Some(Self { deployment, options, backend, folder }),
+            Ok(()) => Some(Self { deployment, options, backend, folder, images: Mutex::default() }),
             Err(error) => {
                 assert!(std::env::var_os("LONGSHORE_REQUIRE_DOCKER").is_none_or(|value| value != "1"), "{error}");
-                println!("skipped: {error}");
+                skip(&error.to_string());
                 None
             }
         }
@@ -97,6 +99,13 @@ impl Place {
         tokio::time::timeout(DEADLINE, self.backend.next_death()).await.expect("a death in time")
     }
 
+    /// Removes all boxes.
+    pub(crate) async fn destroy_all(&self) {
+        for found in self.backend.list().await.expect("a list") {
+            self.backend.destroy(found.id).await.expect("no box");
+        }
+    }
+
     /// The name of a box's container.
     pub(crate) fn container(&self, id: SandboxId) -> String {
         format!("longshore-{}-{id}", self.deployment.name)
@@ -117,21 +126,20 @@ impl Place {
         std::fs::metadata(self.dir(id).join("disk/workspace").join(name)).expect("the file")
     }
 
-    /// Makes an image, which goes when the value does.
-    pub(crate) fn build(&self, tag: &str, dockerfile: &str) -> Image {
+    /// Makes an image, which goes with the place.
+    pub(crate) fn build(&self, tag: &str, dockerfile: &str) {
         let folder = TempDir::new().expect("a folder");
         std::fs::write(folder.path().join("Dockerfile"), dockerfile).expect("a file");
         let context = folder.path().to_str().expect("text");
         let output = Program::new("docker").args(["build", "--tag", tag, context]).env("DOCKER_BUILDKIT", "0").output();
         let output = output.expect("it starts");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        Image(tag.to_owned())
+        self.own(tag);
     }
 
-    /// The socket of the engine.
-    pub(crate) fn engine_socket(&self) -> PathBuf {
-        let address = std::env::var("DOCKER_HOST").unwrap_or_default();
-        address.strip_prefix("unix://").unwrap_or("/var/run/docker.sock").into()
+    /// Takes over an image, which goes with the place.
+    pub(crate) fn own(&self, image: &str) {
+        self.images.lock().expect("a list").push(image.to_owned());
     }
 
     /// A folder for what a test needs on this machine.
@@ -169,17 +177,11 @@ impl Drop for Place {
             });
         });
         let cleaned = cleaning.join();
+        for image in self.images.get_mut().expect("a list") {
+            let _ = Program::new("docker").args(["rmi", "--force", image]).output();
+        }
         let left = self.left();
         assert!(std::thread::panicking() || (cleaned.is_ok() && left.is_empty()), "left: {left:#?}");
-    }
-}
-
-/// An image that only one test has.
-pub(crate) struct Image(pub(crate) String);
-
-impl Drop for Image {
-    fn drop(&mut self) {
-        let _ = Program::new("docker").args(["rmi", "--force", &self.0]).output();
     }
 }
 
@@ -215,7 +217,7 @@ impl Boxed {
             one.expect("standard output");
             other.expect("standard error");
             let status = process.control.wait().await.expect("an end");
-            let text = |bytes| String::from_utf8_lossy(&Vec::from(bytes)).trim().to_owned();
+            let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim().to_owned();
             Run { stdout: text(stdout), stderr: text(stderr), status }
         };
         tokio::time::timeout(DEADLINE, run).await.unwrap_or_else(|_| panic!("{script}: not in time"))
@@ -253,6 +255,17 @@ pub(crate) fn spec() -> Spec {
         volumes: Vec::new(),
         timeout: None,
     }
+}
+
+/// The socket of the engine.
+pub(crate) fn engine_socket() -> PathBuf {
+    let address = std::env::var("DOCKER_HOST").unwrap_or_default();
+    address.strip_prefix("unix://").unwrap_or("/var/run/docker.sock").into()
+}
+
+/// Says why a test is over before it began.
+pub(crate) fn skip(reason: &str) {
+    let _ = writeln!(io::stderr(), "skipped: {reason}");
 }
 
 /// Runs the engine's own client.

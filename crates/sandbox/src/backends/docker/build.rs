@@ -1,6 +1,6 @@
 //! Making images from a `Dockerfile`.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use bollard::{
     body_try_stream,
@@ -15,6 +15,8 @@ use crate::{Error, Progress};
 
 /// How many bytes of a line of output are told.
 const LINE_LIMIT: usize = 1024;
+/// How long a step may say nothing.
+const SILENCE_LIMIT: Duration = Duration::from_mins(30);
 
 impl Docker {
     /// Makes the image `tag` from the folder `context`, by the rules of the file `dockerfile` in it (a relative path). Tells each
@@ -46,13 +48,17 @@ impl Docker {
             .build();
         let client = self.engine.client().await?;
         let mut output = client.build_image(options, None, Some(body_try_stream(content))).boxed();
-        while let Some(event) = output.next().await {
+        loop {
+            let event = tokio::time::timeout(SILENCE_LIMIT, output.next()).await.map_err(|_| {
+                let cause = format!("a step has said nothing for {} minutes", SILENCE_LIMIT.as_secs() / 60);
+                Error::failed(format!("build the image {tag}"), cause)
+            })?;
             match event {
-                Ok(event) => tell(&event, progress),
-                Err(refusal) => return Err(self.build_failed(tag, refusal)),
+                None => return Ok(()),
+                Some(Ok(event)) => tell(&event, progress),
+                Some(Err(refusal)) => return Err(self.build_failed(tag, refusal)),
             }
         }
-        Ok(())
     }
 
     fn build_failed(&self, tag: &str, refusal: Refusal) -> Error {

@@ -6,7 +6,6 @@ use bollard::models::{
     ContainerCreateBody, HealthConfig, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig, Mount, MountType,
     RestartPolicy, RestartPolicyNameEnum,
 };
-
 use longshore_workspace::boxd::PROXY_PORT;
 
 use super::{
@@ -147,7 +146,8 @@ pub(super) fn validate(spec: &Spec) -> Result<(), Error> {
     text(&spec.working_dir)?;
     environment(spec)?;
     for volume in &spec.volumes {
-        (text(&volume.host)?, text(&volume.path)?);
+        text(&volume.host)?;
+        text(&volume.path)?;
         if !volume.host.is_absolute() || !volume.path.is_absolute() {
             return Err(no_volume(volume, "both must be absolute paths"));
         }

@@ -23,8 +23,10 @@ use crate::{Backend as _, Death, Error, Running, SandboxId};
 
 /// How long to wait before an engine that was away is asked again.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// How often the rules for boxes are looked at, which somebody else may have taken away.
+const ROUND: Duration = Duration::from_mins(1);
 /// How far back to ask for what happened, because clocks differ.
-const OVERLAP: Duration = Duration::from_secs(60);
+const OVERLAP: Duration = Duration::from_mins(1);
 
 /// What is expected of boxes, and what the engine tells.
 #[derive(Debug, Default)]
@@ -39,10 +41,12 @@ enum Expected {
     End,
 }
 
+type Events = Pin<Box<dyn futures::Stream<Item = Result<EventMessage, Refusal>> + Send>>;
+
 #[derive(Default)]
 struct Hints {
     /// What the engine tells, while there is a connection.
-    events: Option<Pin<Box<dyn futures::Stream<Item = Result<EventMessage, Refusal>> + Send>>>,
+    events: Option<Events>,
     /// Whether there ever was one.
     connected: bool,
     /// Boxes to look at.
@@ -101,12 +105,13 @@ impl Watch {
                 }
                 continue;
             };
-            match events.next().await {
-                Some(Ok(event)) => hints.suspects.extend(box_of(&event)),
-                Some(Err(_)) | None => {
+            match tokio::time::timeout(ROUND, events.next()).await {
+                Ok(Some(Ok(event))) => hints.suspects.extend(box_of(&event)),
+                Ok(Some(Err(_)) | None) => {
                     hints.events = None;
                     tokio::time::sleep(PATIENCE).await;
                 }
+                Err(_) => docker.network.keep(docker).await,
             }
         }
     }
@@ -121,6 +126,7 @@ impl Watch {
         let options = EventsOptionsBuilder::default().since(&since).filters(&filters).build();
         let events = docker.engine.client().await?.events(Some(options)).boxed();
 
+        docker.network.keep(docker).await;
         let found = docker.list().await?;
         let running: HashSet<_> =
             found.iter().filter(|found| found.running != Running::No).map(|found| found.id).collect();

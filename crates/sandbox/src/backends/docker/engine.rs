@@ -20,7 +20,7 @@ const _: () = assert!(log::STATIC_MAX_LEVEL as usize <= log::LevelFilter::Info a
 /// Where engines listen if nobody says otherwise.
 const USUAL_ADDRESS: &str = "unix:///var/run/docker.sock";
 /// The time that an answer may take to begin. Removing a large container or reading a large context takes long.
-const ANSWER_LIMIT: Duration = Duration::from_secs(300);
+const ANSWER_LIMIT: Duration = Duration::from_mins(5);
 
 /// The engine. Nothing is asked of it before it is needed.
 #[derive(Debug)]
@@ -69,6 +69,12 @@ impl Engine {
     /// That it refused to do `what`.
     pub(super) fn failed(&self, what: impl Into<String>, refusal: Refusal) -> Error {
         let socket = match &refusal {
+            Refusal::UnsupportedURISchemeError { .. } => {
+                return lacks(format!(
+                    "'{}' is no address of an engine: write unix:///path or tcp://host:port in DOCKER_HOST or the configuration",
+                    self.address
+                ));
+            }
             Refusal::SocketNotFoundError(_) => Some(io::ErrorKind::NotFound),
             refusal => connection_error(refusal).map(io::Error::kind),
         };
@@ -86,17 +92,17 @@ impl Engine {
         }
     }
 
-    /// The error for an engine that is there but lacks something.
-    pub(super) fn lacks(&self, reason: impl Into<String>) -> Error {
-        Error::Unavailable { backend: "docker", reason: reason.into() }
-    }
-
     /// Whether a folder of this machine holds the socket of the engine: whoever sees the socket rules the machine.
     pub(super) fn listens_below(&self, folder: &Path) -> bool {
         let folder = real(folder);
         let usual = USUAL_ADDRESS.strip_prefix("unix://").map(PathBuf::from);
         self.socket().into_iter().chain(usual).any(|socket| real(&socket).starts_with(&folder))
     }
+}
+
+/// The error for an engine that is there but lacks something.
+pub(super) fn lacks(reason: impl Into<String>) -> Error {
+    Error::Unavailable { backend: "docker", reason: reason.into() }
 }
 
 /// A path without symbolic links, as far as it exists.

@@ -2,7 +2,7 @@
 
 use bollard::models::{SystemInfo, SystemVersion};
 
-use super::engine::Engine;
+use super::engine::{Engine, lacks};
 use crate::Error;
 
 /// The oldest protocol that has all that is used here: the one of Docker 20.10.
@@ -54,9 +54,7 @@ impl Facts {
         let facts = Self::from(&version, &info);
 
         if let Some(os) = info.os_type.filter(|os| os != "linux") {
-            return Err(
-                engine.lacks(format!("the engine at {} runs {os} containers: boxes need Linux", engine.address()))
-            );
+            return Err(lacks(format!("the engine at {} runs {os} containers: boxes need Linux", engine.address())));
         }
         let api: Vec<u32> = facts.api.split('.').filter_map(|part| part.parse().ok()).collect();
         if let [major, minor] = api[..]
@@ -68,7 +66,7 @@ impl Facts {
                 facts.version,
                 facts.api,
             );
-            return Err(engine.lacks(reason));
+            return Err(lacks(reason));
         }
         Ok(facts)
     }
@@ -95,7 +93,7 @@ impl Facts {
             },
             storage,
             runtimes: info.runtimes.iter().flatten().map(|(name, _)| name.clone()).collect(),
-            cgroups: info.cgroup_version.map(|version| version.to_string()).unwrap_or_else(unknown),
+            cgroups: info.cgroup_version.map_or_else(unknown, |version| version.to_string()),
             bounds_resources: [info.memory_limit, info.cpu_cfs_quota, info.pids_limit]
                 .iter()
                 .all(|ability| *ability == Some(true)),

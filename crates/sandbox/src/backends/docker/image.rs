@@ -20,7 +20,25 @@ use crate::{Error, Progress};
 /// The longest name of an image.
 const NAME_LIMIT: usize = 512;
 /// The time in which a registry must go on sending.
-const SILENCE_LIMIT: Duration = Duration::from_secs(300);
+const SILENCE_LIMIT: Duration = Duration::from_mins(5);
+
+/// Whether a box may ask for an image.
+pub(super) fn allow(wanted: Option<&str>, options: &DockerOptions) -> Result<(), Error> {
+    let Some(wanted) = wanted.filter(|wanted| *wanted != options.image) else { return Ok(()) };
+    let name = Name::parse(wanted)?;
+    if options.allowed_images.is_empty() {
+        return Ok(());
+    }
+    for pattern in &options.allowed_images {
+        if Name::split(pattern).covers(&name)? {
+            return Ok(());
+        }
+    }
+    Err(Error::Invalid(format!(
+        "the image {wanted} is not allowed here: choose one that matches {}, or ask the operator",
+        options.allowed_images.join(", ")
+    )))
+}
 
 /// Who fetches which image now.
 #[derive(Debug, Default)]
@@ -29,24 +47,6 @@ pub(super) struct Images {
 }
 
 impl Images {
-    /// Whether a box may ask for an image.
-    pub(super) fn allow(&self, wanted: Option<&str>, options: &DockerOptions) -> Result<(), Error> {
-        let Some(wanted) = wanted.filter(|wanted| *wanted != options.image) else { return Ok(()) };
-        let name = Name::parse(wanted)?;
-        if options.allowed_images.is_empty() {
-            return Ok(());
-        }
-        for pattern in &options.allowed_images {
-            if Name::split(pattern).covers(&name)? {
-                return Ok(());
-            }
-        }
-        Err(Error::Invalid(format!(
-            "the image {wanted} is not allowed here: choose one that matches {}, or ask the operator",
-            options.allowed_images.join(", ")
-        )))
-    }
-
     /// Makes sure that an image is here.
     pub(super) async fn fetch(
         &self,
@@ -54,7 +54,7 @@ impl Images {
         wanted: Option<&str>,
         progress: Progress<'_>,
     ) -> Result<(), Error> {
-        self.allow(wanted, &docker.options)?;
+        allow(wanted, &docker.options)?;
         let image = wanted.unwrap_or(&docker.options.image);
         let name = Name::parse(image)?;
         if is_here(docker, image).await? {
@@ -123,7 +123,8 @@ fn explain(image: &str, name: &Name<'_>, text: &str) -> Option<Error> {
     let lower = text.to_lowercase();
     let says = |words: &[&str]| words.iter().any(|words| lower.contains(words));
     let registry = name.registry();
-    if says(&["pull access denied", "unauthorized", "authentication required", "denied:", "forbidden"]) {
+    if says(&["pull access denied", "unauthorized", "authentication required", "no basic auth", "denied:", "forbidden"])
+    {
         return Some(Error::Invalid(format!(
             "the registry {registry} does not hand out the image {image}: there is none of this name, or it needs a login; check \
              the name, or fetch it on the engine's machine with `docker login {registry}` and `docker pull {image}`"
@@ -271,7 +272,7 @@ mod tests {
     fn is_allowed(image: &str, patterns: &[&str]) -> bool {
         let allowed_images = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
         let options = DockerOptions { image: "own".to_owned(), allowed_images, ..DockerOptions::default() };
-        Images::default().allow(Some(image), &options).is_ok()
+        allow(Some(image), &options).is_ok()
     }
 
     #[test]

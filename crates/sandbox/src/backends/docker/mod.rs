@@ -9,6 +9,7 @@ mod build;
 mod checkup;
 mod config;
 mod context;
+mod create;
 mod deaths;
 mod disk;
 mod engine;
@@ -29,10 +30,11 @@ use std::{io, net::IpAddr, sync::Arc};
 use async_trait::async_trait;
 use config::Sharing;
 use deaths::Watch;
-use engine::Engine;
+use engine::{Engine, lacks};
 use facts::Facts;
 use image::Images;
 use layout::Layout;
+use lifecycle::Way;
 use longshore_workspace::Stream;
 use network::BridgeNetwork;
 use parking_lot::Mutex;
@@ -113,6 +115,8 @@ struct Learned {
     no_quota: bool,
     /// It does not see what is mounted on this machine later.
     sees_no_mounts: bool,
+    /// Sockets of its containers are not seen on this machine.
+    sees_no_sockets: bool,
 }
 
 impl Docker {
@@ -149,7 +153,7 @@ impl Backend for Docker {
     }
 
     fn validate(&self, spec: &Spec) -> Result<(), Error> {
-        self.images.allow(spec.image.as_deref(), &self.options)?;
+        image::allow(spec.image.as_deref(), &self.options)?;
         config::validate(spec)
     }
 
@@ -158,13 +162,13 @@ impl Backend for Docker {
         if let Some(runtime) = self.options.runtime.as_ref().filter(|runtime| !facts.runtimes.contains(runtime)) {
             let mut runtimes = facts.runtimes.clone();
             runtimes.sort();
-            return Err(self.engine.lacks(format!(
+            return Err(lacks(format!(
                 "the engine has no runtime '{runtime}': add it to the engine's configuration, or choose one of {}",
                 runtimes.join(", ")
             )));
         }
         if !self.deployment.program.is_file() {
-            return Err(self.engine.lacks(format!("the program {} is missing", self.deployment.program.display())));
+            return Err(lacks(format!("the program {} is missing", self.deployment.program.display())));
         }
         self.network.probe(self).await;
         Ok(())
@@ -208,7 +212,7 @@ impl Backend for Docker {
     }
 
     async fn open(&self, id: SandboxId) -> io::Result<Stream> {
-        self.connect(id).await
+        self.connect(id, Way::Any).await
     }
 
     async fn stats(&self, id: SandboxId) -> Result<Stats, Error> {

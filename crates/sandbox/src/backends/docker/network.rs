@@ -14,8 +14,8 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Docker,
-    engine::{is_conflict, is_missing},
-    firewall::{Firewall, name_servers},
+    engine::{is_conflict, is_missing, lacks},
+    firewall::{self, Firewall},
     layout::DEPLOYMENT_LABEL,
 };
 use crate::{Deployment, Error};
@@ -39,7 +39,8 @@ impl BridgeNetwork {
     pub(super) fn new(deployment: &Deployment, name: String) -> Self {
         // Names of network interfaces are short.
         let digest = Sha256::digest(&deployment.name);
-        let suffix: String = digest.iter().take(5).map(|byte| format!("{byte:02x}")).collect();
+        let suffix =
+            format!("{:010x}", digest.iter().take(5).fold(0_u64, |number, byte| number << 8 | u64::from(*byte)));
         let bridge = format!("ls{suffix}");
         Self {
             firewall: Firewall::new(bridge.clone(), &suffix),
@@ -63,14 +64,8 @@ impl BridgeNetwork {
 
     /// Why it cannot be had.
     pub(super) async fn obstacle(&self, docker: &Docker) -> Option<String> {
-        if docker.engine.socket().is_none() {
-            return Some("the engine is on another machine, whose packet filter cannot be set from here".to_owned());
-        }
-        if docker.engine.facts().await.is_ok_and(|facts| facts.rootless) {
-            return Some("the engine runs without root, in a network of its own".to_owned());
-        }
-        if !rustix::process::geteuid().is_root() {
-            return Some("only root can set the packet filter".to_owned());
+        if let Some(obstacle) = apparent_obstacle(docker).await {
+            return Some(obstacle.to_owned());
         }
         Firewall::probe().await.err().map(|cause| format!("the packet filter cannot be set: {cause}"))
     }
@@ -78,20 +73,30 @@ impl BridgeNetwork {
     /// Makes sure that the network and its rules are there. No box may start on it before.
     pub(super) async fn ensure(&self, docker: &Docker) -> Result<(), Error> {
         let _changing = self.changing.lock().await;
-        if let Some(obstacle) = self.obstacle(docker).await {
-            return Err(unavailable(docker, &obstacle));
+        if let Some(obstacle) = apparent_obstacle(docker).await {
+            return Err(unavailable(obstacle));
         }
         // The rules name the bridge, which need not be there. So there is no moment without them.
-        let servers = self.name_servers(docker);
         self.firewall
-            .ensure(&servers)
+            .ensure(&name_servers(docker))
             .await
-            .map_err(|cause| unavailable(docker, &format!("the packet filter cannot be set: {cause}")))?;
+            .map_err(|cause| unavailable(&format!("the packet filter cannot be set: {cause}")))?;
         match self.inspect(docker).await? {
-            Some(network) => self.check(docker, &network)?,
+            Some(network) => self.check(&network)?,
             None => self.make(docker).await?,
         }
-        self.check_bridge().map_err(|obstacle| unavailable(docker, obstacle))
+        self.check_bridge().map_err(unavailable)
+    }
+
+    /// Puts the rules back if somebody has taken them away while boxes are on the network.
+    pub(super) async fn keep(&self, docker: &Docker) {
+        let _changing = self.changing.lock().await;
+        if !matches!(self.inspect(docker).await, Ok(Some(_))) {
+            return;
+        }
+        if let Err(cause) = self.firewall.ensure(&name_servers(docker)).await {
+            tracing::error!(cause, "the rules that keep boxes from this machine cannot be checked");
+        }
     }
 
     /// Removes the network and its rules if no box is on it, running or not.
@@ -150,7 +155,7 @@ impl BridgeNetwork {
     }
 
     /// Whether a network of that name is the one that the rules are for.
-    fn check(&self, docker: &Docker, network: &NetworkInspect) -> Result<(), Error> {
+    fn check(&self, network: &NetworkInspect) -> Result<(), Error> {
         let option = |key: &str| network.options.as_ref().and_then(|options| options.get(key)).map(String::as_str);
         if option("com.docker.network.bridge.name") == Some(&self.bridge)
             && option("com.docker.network.bridge.enable_icc") == Some("false")
@@ -158,7 +163,7 @@ impl BridgeNetwork {
         {
             return Ok(());
         }
-        Err(unavailable(docker, &format!("somebody else has made a network '{}': remove it", self.name)))
+        Err(unavailable(&format!("somebody else has made a network '{}': remove it", self.name)))
     }
 
     /// Whether the bridge is where the rules are, and packets between boxes meet them.
@@ -173,18 +178,30 @@ impl BridgeNetwork {
         Err("packets between boxes do not pass the packet filter: load the kernel module br_netfilter, and set \
              net.bridge.bridge-nf-call-iptables to 1")
     }
-
-    fn name_servers(&self, docker: &Docker) -> Vec<IpAddr> {
-        if !docker.options.dns.is_empty() {
-            return docker.options.dns.clone();
-        }
-        // Where the first one names only a resolver of this machine, engines take the second.
-        let files = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
-        let read = |file| name_servers(&std::fs::read_to_string(file).unwrap_or_default());
-        files.into_iter().map(read).find(|servers| !servers.is_empty()).unwrap_or_default()
-    }
 }
 
-fn unavailable(docker: &Docker, obstacle: &str) -> Error {
-    docker.engine.lacks(format!("a network for boxes cannot be had: {obstacle}; {ADVICE}"))
+/// Why it cannot be had, as far as that is known without trying.
+async fn apparent_obstacle(docker: &Docker) -> Option<&'static str> {
+    if docker.engine.socket().is_none() {
+        return Some("the engine is on another machine, whose packet filter cannot be set from here");
+    }
+    if docker.engine.facts().await.is_ok_and(|facts| facts.rootless) {
+        return Some("the engine runs without root, in a network of its own");
+    }
+    (!rustix::process::geteuid().is_root()).then_some("only root can set the packet filter")
+}
+
+/// Whom boxes may ask for names.
+fn name_servers(docker: &Docker) -> Vec<IpAddr> {
+    if !docker.options.dns.is_empty() {
+        return docker.options.dns.clone();
+    }
+    // Where the first one names only a resolver of this machine, engines take the second.
+    let files = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
+    let read = |file| firewall::name_servers(&std::fs::read_to_string(file).unwrap_or_default());
+    files.into_iter().map(read).find(|servers| !servers.is_empty()).unwrap_or_default()
+}
+
+fn unavailable(obstacle: &str) -> Error {
+    lacks(format!("a network for boxes cannot be had: {obstacle}; {ADVICE}"))
 }

@@ -1,0 +1,189 @@
+//! Making containers.
+
+use bollard::{
+    body_try_stream,
+    errors::Error as Refusal,
+    models::VolumeCreateRequest,
+    query_parameters::{
+        ContainerArchiveInfoOptionsBuilder, CreateContainerOptionsBuilder, UploadToContainerOptionsBuilder,
+    },
+};
+
+use super::{
+    Docker, archive,
+    config::{self, Plan, Sharing},
+    engine::{is_conflict, is_missing, message},
+    image,
+    layout::{OWN_DIR, PROGRAM, WORKSPACE},
+};
+use crate::{Error, Network, SandboxId, Spec};
+
+/// What to do after a container could not be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Again,
+    Done,
+}
+
+/// Whether a folder of the operator's takes the place of the box's own.
+fn brings_workspace(spec: &Spec) -> bool {
+    spec.volumes.iter().any(|volume| volume.path == std::path::Path::new(WORKSPACE))
+}
+
+impl Docker {
+    /// Makes a box that does not run yet.
+    pub(super) async fn make(&self, id: SandboxId, spec: &Spec) -> Result<(), Error> {
+        let facts = self.engine.facts().await?;
+        image::allow(spec.image.as_deref(), &self.options)?;
+        config::validate(spec)?;
+        if spec.network == Network::Bridge {
+            self.network.ensure(self).await?;
+        }
+        // Each turn rules out one thing that the engine does not offer.
+        loop {
+            let sharing = self.sharing(facts);
+            self.check_volumes(spec, sharing)?;
+            let plan = Plan {
+                deployment: &self.deployment,
+                options: &self.options,
+                layout: &self.layout,
+                facts,
+                id,
+                spec,
+                sharing,
+                has_volume: sharing == Sharing::Mounted
+                    && rustix::process::geteuid().is_root()
+                    && !brings_workspace(spec),
+                bounds_disk: facts.bounds_disks && !self.learned.lock().no_quota,
+            };
+            if sharing == Sharing::Mounted {
+                self.make_folders(id, spec.limits.disk).await?;
+            }
+            if plan.has_volume {
+                self.make_volume(id).await?;
+            }
+            let options = CreateContainerOptionsBuilder::default().name(&self.layout.container(id)).build();
+            let made = self.engine.client().await?.create_container(Some(options), plan.container()?).await;
+            let Err(refusal) = made else { return self.furnish(&plan).await };
+            if self.learn(&plan, refusal).await? == Next::Done {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes from a refusal what to do otherwise, or fails.
+    async fn learn(&self, plan: &Plan<'_>, refusal: Refusal) -> Result<Next, Error> {
+        let text = message(&refusal);
+        let lacks = |path: &std::path::Path| {
+            path.to_str().is_some_and(|path| text.contains(path))
+                && ["does not exist", "no such file"].iter().any(|words| text.to_lowercase().contains(words))
+        };
+        if is_conflict(&refusal) {
+            // Somebody has made it before. If it never ran, that may have been broken off halfway.
+            if self.state(plan.id).await?.is_some_and(|state| state.was_started) {
+                return Ok(Next::Done);
+            }
+            self.remove_container(plan.id).await?;
+            return Ok(Next::Again);
+        }
+        if plan.sharing == Sharing::Mounted
+            && (lacks(&self.deployment.program) || lacks(&self.layout.folders(plan.id).run()))
+        {
+            // The folder has a name that no other machine has: this engine has other files.
+            self.learned.lock().must_copy = true;
+            self.remove_volume(plan.id).await?;
+            self.remove_folders(plan.id).await?;
+            return Ok(Next::Again);
+        }
+        if plan.has_volume && lacks(&self.layout.folders(plan.id).workspace()) && !self.learned.lock().sees_no_mounts {
+            // The folder is on a disk that only this process and its like see.
+            self.learned.lock().sees_no_mounts = true;
+            self.remove_volume(plan.id).await?;
+            self.remove_folders(plan.id).await?;
+            return Ok(Next::Again);
+        }
+        if plan.bounds_disk && ["storage-opt", "quota"].iter().any(|words| text.to_lowercase().contains(words)) {
+            self.learned.lock().no_quota = true;
+            return Ok(Next::Again);
+        }
+        if let Some(volume) = plan.spec.volumes.iter().find(|volume| lacks(&volume.host)) {
+            return Err(Error::Invalid(format!("the folder {} is not on the engine's machine", volume.host.display())));
+        }
+        if is_missing(&refusal) {
+            let image = plan.spec.image.as_deref().unwrap_or(&self.options.image);
+            return Err(Error::failed("make the box's container", format!("the image {image} is not there: {text}")));
+        }
+        Err(self.engine.failed("make the box's container", refusal))
+    }
+
+    /// Puts into a container what is not mounted.
+    async fn furnish(&self, plan: &Plan<'_>) -> Result<(), Error> {
+        let needs_program = plan.sharing == Sharing::Copied;
+        let needs_workspace =
+            !plan.has_volume && !brings_workspace(plan.spec) && !self.has_path(plan.id, WORKSPACE).await?;
+        if !needs_program && !needs_workspace {
+            return Ok(());
+        }
+        let program = self.deployment.program.clone();
+        let content = archive::stream(move |archive| {
+            if needs_program {
+                archive::add_dir(archive, relative(OWN_DIR), 0o755)?;
+                archive::add_file(archive, relative(PROGRAM), &program)?;
+            }
+            if needs_workspace {
+                archive::add_dir(archive, relative(WORKSPACE), 0o777)?;
+            }
+            Ok(())
+        });
+        let options = UploadToContainerOptionsBuilder::default().path("/").build();
+        let client = self.engine.client().await?;
+        client
+            .upload_to_container(&self.layout.container(plan.id), Some(options), body_try_stream(content))
+            .await
+            .map_err(|refusal| self.engine.failed("copy the program into the box", refusal))
+    }
+
+    /// Whether the operator's folders can be in a box.
+    fn check_volumes(&self, spec: &Spec, sharing: Sharing) -> Result<(), Error> {
+        for volume in &spec.volumes {
+            let problem = if sharing == Sharing::Copied {
+                "the engine does not see the folders of this machine; use one that runs here, as root and without users of its own"
+            } else if self.engine.listens_below(&volume.host) {
+                "the socket of the engine is in that folder, and whoever reaches it rules the machine; name a folder without it"
+            } else {
+                continue;
+            };
+            return Err(config::no_volume(volume, problem));
+        }
+        Ok(())
+    }
+
+    async fn has_path(&self, id: SandboxId, path: &str) -> Result<bool, Error> {
+        let options = ContainerArchiveInfoOptionsBuilder::default().path(path).build();
+        match self.engine.client().await?.get_container_archive_info(&self.layout.container(id), Some(options)).await {
+            Ok(_) => Ok(true),
+            Err(refusal) if is_missing(&refusal) => Ok(false),
+            Err(refusal) => Err(self.engine.failed("look into the box's image", refusal)),
+        }
+    }
+
+    /// A volume that is a folder of this machine. Unlike the bare folder, an engine fills it with what the image has there.
+    async fn make_volume(&self, id: SandboxId) -> Result<(), Error> {
+        let device = self.layout.folders(id).workspace().to_string_lossy().into_owned();
+        let options = [("type", "none"), ("o", "bind"), ("device", &device)];
+        let request = VolumeCreateRequest {
+            name: Some(self.layout.volume(id)),
+            driver: Some("local".to_owned()),
+            driver_opts: Some(options.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
+            labels: Some(config::labels(&self.deployment, id)),
+            cluster_volume_spec: None,
+        };
+        let made = self.engine.client().await?.create_volume(request).await;
+        made.map(drop).map_err(|refusal| self.engine.failed("make the box's volume", refusal))
+    }
+}
+
+/// A path as archives have it.
+fn relative(path: &str) -> &str {
+    path.trim_start_matches('/')
+}
