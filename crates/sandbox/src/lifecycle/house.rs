@@ -1,6 +1,6 @@
 //! A box that runs, as its place has it.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use longshore_protocol::sandbox::{SandboxEvent, SandboxEventBody};
@@ -8,6 +8,7 @@ use longshore_store::SandboxChange;
 use longshore_workspace::{Reader, Remote, RemoteOptions, Workspace, Writer};
 use tokio::sync::broadcast;
 use tokio_util::sync::DropGuard;
+use tracing::Instrument as _;
 
 use super::{Shared, journal::now, plan::Plan};
 use crate::{
@@ -15,6 +16,9 @@ use crate::{
     backend::Connector,
     egress::{self, Acceptor, Ledger, Policy, Proxy, SystemResolver},
 };
+
+/// How long a box that cannot be reached is left alone before its connections are asked for again.
+const REACH_AGAIN: Duration = Duration::from_secs(5);
 
 /// A box that runs or sleeps. Dropping it ends its way out and our connection to it, not the box.
 #[derive(Debug)]
@@ -51,11 +55,18 @@ impl House {
         // A connection of its own: what programs load does not stand in the way of what the agent does.
         let gate = Gate(remote(self.id, plan));
         let guard = cancel.clone().drop_guard();
-        shared.tracker.spawn(async move {
-            if let Err(error) = egress::run(&gate, &Arc::new(proxy), &cancel).await {
-                tracing::debug!(%error, "a box's way out ended with it");
+        let proxy = Arc::new(proxy);
+        let serve = async move {
+            while let Err(error) = egress::run(&gate, &proxy, &cancel).await {
+                // A box that cannot be reached now may be later; one that is gone takes this with it.
+                tracing::debug!(%error, "a box's connections cannot be had");
+                tokio::select! {
+                    () = cancel.cancelled() => return,
+                    () = tokio::time::sleep(REACH_AGAIN) => {}
+                }
             }
-        });
+        };
+        shared.tracker.spawn(serve.instrument(tracing::info_span!("box", sandbox.id = %self.id)));
         self.egress = Some(guard);
     }
 }
@@ -71,7 +82,7 @@ struct Gate(Remote);
 #[async_trait]
 impl Acceptor for Gate {
     async fn accept(&self) -> Result<(Reader, Writer), longshore_workspace::Error> {
-        std::future::pending().await /* TODO */
+        self.0.accept().await
     }
 }
 
@@ -91,11 +102,8 @@ impl Ledger for Denials {
         self.shared.journal.note_if_room(self.id, change, &self.watchers);
     }
 
-    fn connected(&self, host: &str, port: u16, address: SocketAddr) {
-        tracing::debug!(sandbox.id = %self.id, host, port, %address, "a box is connected");
-    }
+    // The proxy logs these itself.
+    fn connected(&self, _host: &str, _port: u16, _address: SocketAddr) {}
 
-    fn closed(&self, host: &str, port: u16, up: u64, down: u64) {
-        tracing::debug!(sandbox.id = %self.id, host, port, up, down, "a box's connection ended");
-    }
+    fn closed(&self, _host: &str, _port: u16, _up: u64, _down: u64) {}
 }
