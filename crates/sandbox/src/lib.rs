@@ -17,7 +17,7 @@ pub use backend::{Backend, Death, Found, Progress, Running, Stats};
 pub use backends::{
     Backends, Circumstances, KINDS, Kind,
     bubblewrap::{Bubblewrap, Options as BubblewrapOptions},
-    docker::{Docker, DockerOptions},
+    docker::{Build, Docker, DockerOptions},
     local::LocalBackend,
 };
 pub use checkup::{Finding, Level};

@@ -12,7 +12,7 @@ use globset::GlobBuilder;
 use parking_lot::Mutex;
 
 use super::{
-    Docker, DockerOptions,
+    Build, Docker, DockerOptions,
     engine::{is_missing, message},
 };
 use crate::{Error, Progress};
@@ -25,6 +25,9 @@ const SILENCE_LIMIT: Duration = Duration::from_mins(5);
 /// Whether a box may ask for an image.
 pub(super) fn allow(wanted: Option<&str>, options: &DockerOptions) -> Result<(), Error> {
     let Some(wanted) = wanted.filter(|wanted| *wanted != options.image) else { return Ok(()) };
+    if options.builds.contains_key(wanted) {
+        return Ok(());
+    }
     let name = Name::parse(wanted)?;
     if options.allowed_images.is_empty() {
         return Ok(());
@@ -67,7 +70,10 @@ impl Images {
         if is_here(docker, image).await? {
             return Ok(());
         }
-        pull(docker, image, &name, progress).await
+        match docker.options.builds.get(image) {
+            Some(Build { context, dockerfile }) => docker.build(image, context, dockerfile, progress).await,
+            None => pull(docker, image, &name, progress).await,
+        }
     }
 
     fn turn(&self, image: &str) -> Arc<tokio::sync::Mutex<()>> {

@@ -25,7 +25,7 @@ mod state;
 mod stream;
 mod usage;
 
-use std::{io, net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, io, net::IpAddr, path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
 use config::Sharing;
@@ -67,6 +67,8 @@ pub struct DockerOptions {
     /// Images that boxes may ask for besides that one, as patterns: `python`, `ghcr.io/acme/**`, `debian:12*`. Without a tag
     /// all tags are meant, and without a registry the one that Docker takes. Nothing here means any image.
     pub allowed_images: Vec<String>,
+    /// Images that are built here when they are first wanted, by name: boxes may ask for them too.
+    pub builds: BTreeMap<String, Build>,
     /// The runtime that starts the containers: `runsc` for gVisor. Without it the engine's own choice.
     pub runtime: Option<String>,
     /// The user in the box: a name, or numbers such as `1000:1000`. Without it the image says so.
@@ -83,12 +85,28 @@ impl Default for DockerOptions {
             address: None,
             image: "python:3.13".to_owned(),
             allowed_images: Vec::new(),
+            builds: BTreeMap::new(),
             runtime: None,
             user: None,
             dns: Vec::new(),
             only_exec: false,
         }
     }
+}
+
+/// How an image is built.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Build {
+    /// The folder with all that goes into it.
+    pub context: PathBuf,
+    /// The file with the steps, below the folder.
+    #[serde(default = "dockerfile")]
+    pub dockerfile: String,
+}
+
+fn dockerfile() -> String {
+    "Dockerfile".to_owned()
 }
 
 /// Makes boxes that are containers of a Docker engine.
