@@ -6,7 +6,7 @@ use std::{
     process::{Child, Command as Program},
 };
 
-use longshore_sandbox::{Backend as _, Docker, DockerOptions, Error, Level, Running};
+use longshore_sandbox::{Backend as _, Docker, DockerOptions, Error, Level, Limits, Running, Spec};
 use rustix::{
     mount::{MountFlags, MountPropagationFlags},
     process::{Pid, Signal},
@@ -14,7 +14,7 @@ use rustix::{
 };
 use tempfile::TempDir;
 
-use crate::docker_support::{BUSYBOX, Place, docker, skip, spec, until};
+use crate::docker_support::{BUSYBOX, Place, docker, run, skip, spec, until};
 
 #[tokio::test]
 async fn an_engine_that_is_not_there_is_named() {
@@ -59,7 +59,7 @@ fn an_engine_that_sees_other_files_gets_copies() {
     runtime.block_on(async {
         let Some(place) = Place::new().await else { return };
         rustix::mount::mount("none", place.folder(), "tmpfs", MountFlags::empty(), c"size=64m").expect("a file system");
-        let spec = longshore_sandbox::Spec { network: longshore_sandbox::Network::Proxied, ..spec() };
+        let spec = Spec { network: longshore_sandbox::Network::Proxied, ..spec() };
         let boxed = place.run(&spec).await;
         assert_eq!(place.inspect(boxed.id, ".HostConfig.Mounts"), "null");
         boxed.must("echo kept > file; test -x /.longshore/longshore; test \"$(stat -c %a /workspace)\" = 777").await;
@@ -75,20 +75,7 @@ fn an_engine_that_sees_other_files_gets_copies() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn boxes_outlive_their_engine() {
-    if !rustix::process::geteuid().is_root() || Program::new("dockerd").arg("--version").output().is_err() {
-        skip("only root can start an engine, where it is installed");
-        return;
-    }
-    if Place::new().await.is_none() {
-        return;
-    }
-    let mut engine = Engine::new();
-    engine.start().await;
-    let place = Place::with(|options| options.address = Some(engine.address())).await.expect("an engine");
-    let archive = engine.folder.path().join("image.tar");
-    docker(&["save", "--output", archive.to_str().expect("text"), BUSYBOX]);
-    docker(&["--host", &engine.address(), "load", "--input", archive.to_str().expect("text")]);
-
+    let Some((mut engine, place)) = own_engine(&[]).await else { return };
     let boxed = place.run(&spec()).await;
     boxed.must("echo kept > file; echo kept > /root/file").await;
     let backend = place.backend.clone();
@@ -108,6 +95,45 @@ async fn boxes_outlive_their_engine() {
     engine.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_with_quotas_bounds_all_that_a_box_writes() {
+    if Program::new("mkfs.btrfs").arg("--version").output().is_err() {
+        skip("the program mkfs.btrfs is missing (package btrfs-progs)");
+        return;
+    }
+    let Some((mut engine, place)) = own_engine(&["--storage-driver", "btrfs"]).await else { return };
+    let disk = |mebibytes: u64| Limits { disk: Some(mebibytes << 20), ..Limits::default() };
+    let boxed = place.run(&Spec { limits: disk(64), ..spec() }).await;
+    boxed.must("dd if=/dev/zero of=/root/a bs=1M count=32; sync").await;
+    let run = boxed.must_not("dd if=/dev/zero of=/root/b bs=1M count=64 conv=fsync").await;
+    assert!(run.stderr.contains("quota") || run.stderr.contains("No space"), "{run:?}");
+    boxed.must_not("dd if=/dev/zero of=/workspace/b bs=1M count=80 conv=fsync").await;
+    assert!(place.backend.stats(boxed.id).await.expect("what it uses").disk_is_enforced);
+    let storage = place.backend.findings().await.into_iter().find(|finding| finding.subject == "storage");
+    assert_eq!(storage.expect("a finding").level, Level::Ok);
+    drop(place);
+    engine.stop().await;
+}
+
+/// An engine of the test's own with an image, and a place whose boxes it makes. None where that takes more than there is.
+async fn own_engine(options: &[&str]) -> Option<(Engine, Place)> {
+    if !rustix::process::geteuid().is_root() || Program::new("dockerd").arg("--version").output().is_err() {
+        skip("only root can start an engine, where it is installed");
+        return None;
+    }
+    Place::new().await?;
+    let mut engine = Engine::new(options);
+    if options.contains(&"btrfs") {
+        engine.mount_btrfs();
+    }
+    engine.start().await;
+    let archive = engine.path("image.tar");
+    docker(&["save", "--output", archive.to_str().expect("text"), BUSYBOX]);
+    docker(&["--host", &engine.address(), "load", "--input", archive.to_str().expect("text")]);
+    let place = Place::with(|options| options.address = Some(engine.address())).await.expect("an engine");
+    Some((engine, place))
+}
+
 #[expect(unsafe_code, reason = "the call can do more than it does here")]
 fn leave_mounts() {
     // SAFETY: only a thread that leaves its table of descriptors can lose some; this one leaves its mounts.
@@ -119,13 +145,25 @@ fn leave_mounts() {
 /// An engine of the test's own, in a network of its own.
 struct Engine {
     folder: TempDir,
+    options: Vec<String>,
     process: Option<Child>,
 }
 
 impl Engine {
-    fn new() -> Self {
+    fn new(options: &[&str]) -> Self {
         // In a short path, because paths of sockets are.
-        Self { folder: TempDir::new_in("/tmp").expect("a folder"), process: None }
+        let folder = TempDir::new_in("/tmp").expect("a folder");
+        Self { folder, options: options.iter().map(|option| (*option).to_owned()).collect(), process: None }
+    }
+
+    /// Keeps its data on a file system that has quotas.
+    fn mount_btrfs(&self) {
+        let (image, data) = (self.path("data.img"), self.path("data"));
+        File::create(&image).expect("a file").set_len(2 << 30).expect("a size");
+        std::fs::create_dir(&data).expect("a folder");
+        let text = |path: &Path| path.to_str().expect("text").to_owned();
+        run("mkfs.btrfs", &["--quiet", &text(&image)]);
+        run("mount", &["-o", "loop", &text(&image), &text(&data)]);
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -151,7 +189,7 @@ impl Engine {
             command.arg(option).arg(value);
         }
         command.args(["--host", &self.address(), "--bridge", "none", "--iptables=false"]);
-        command.stdout(log.try_clone().expect("a file")).stderr(log);
+        command.args(&self.options).stdout(log.try_clone().expect("a file")).stderr(log);
         self.process = Some(command.spawn().expect("it starts"));
         let address = self.address();
         until("the engine answers", || async {
