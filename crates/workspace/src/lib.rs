@@ -40,6 +40,9 @@ pub type Reader = Pin<Box<dyn AsyncRead + Send + Sync>>;
 /// Bytes to a workspace.
 pub type Writer = Pin<Box<dyn AsyncWrite + Send + Sync>>;
 
+/// A listing is held in memory, so it ends somewhere.
+const MAX_ENTRIES: usize = 1_000_000;
+
 /// A place to work in.
 ///
 /// Relative paths are taken from [`Workspace::working_dir`]. Dropping a handle ends what it stands for: a process is
@@ -83,7 +86,8 @@ pub trait Workspace: fmt::Debug + Send + Sync {
     /// What is in a folder, in no order, without `.` and `..`; symbolic links are not followed.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::NotADirectory`], [`Error::PermissionDenied`].
+    /// [`Error::NotFound`], [`Error::NotADirectory`], [`Error::PermissionDenied`]; [`Error::TooManyEntries`] above a
+    /// million.
     async fn list(&self, path: &Path) -> Result<Vec<Entry>, Error>;
 
     /// Makes a folder and its parents; does nothing if it is there.

@@ -101,8 +101,10 @@ impl Default for SearchLimits {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Findings {
     /// Lines that match.
+    #[serde(deserialize_with = "wire::at_most::<_, _, { SearchLimits::MAX_FOUND }>")]
     pub matches: Vec<Match>,
     /// Files, if there is no pattern.
+    #[serde(deserialize_with = "wire::at_most::<_, _, { SearchLimits::MAX_FOUND }>")]
     pub files: Vec<FoundFile>,
     /// Why there may be more, if so.
     pub incomplete: Option<Incomplete>,

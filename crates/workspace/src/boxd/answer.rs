@@ -5,17 +5,20 @@ use std::{collections::HashSet, sync::Arc};
 use futures::{StreamExt as _, stream};
 use hyper::{Request, body};
 use serde::Serialize;
-use tokio::io::AsyncWriteExt as _;
+use tokio::{io::AsyncWriteExt as _, sync::OwnedSemaphorePermit};
 use tokio_util::io::ReaderStream;
 
 use super::{
-    connection::{Connection, Served},
+    connection::{Connection, MAX_OPEN, Served},
     input::Input,
     process::Circumstances,
 };
 use crate::{
     FileWriter, Reader, Workspace as _, Writer,
-    wire::{Call, Content, Ending, Failure, Found, Incoming, Listed, MAX_CALL, Message, Os, Output, Piece},
+    wire::{
+        Call, Content, Ending, Failure, Found, Incoming, Listed, Listing, MAX_CALL, Message, Os, Output, Piece,
+        progress::Progress,
+    },
 };
 
 /// How much of a file or a connection is sent at once.
@@ -43,9 +46,13 @@ fn followed(answer: impl Serialize, content: Content) -> Message {
 }
 
 async fn carry_out(connection: &Arc<Connection>, call: Call, content: Incoming) -> Result<Message, Failure> {
-    let Served { local, clients, egress } = &connection.served;
+    let Served { local, clients, egress, room } = &connection.served;
     let attachment = || connection.client.get().ok_or_else(|| Failure::refused("answer", "there was no hello"));
     let process = |id| attachment()?.client.process(id);
+    let room = || {
+        let full = |_| Failure::refused("open another file or connection", format!("{MAX_OPEN} are open already"));
+        room.clone().try_acquire_owned().map_err(full)
+    };
     Ok(match call {
         Call::Hello { client, alive } => {
             let alive: HashSet<_> = alive.into_iter().collect();
@@ -66,9 +73,12 @@ async fn carry_out(connection: &Arc<Connection>, call: Call, content: Incoming) 
             };
             // Somebody may have ended it meanwhile.
             attachment.client.process(id)?;
-            followed((), running.output(Output::Stdout)?.read(0)?)
+            followed((), running.output(Output::Stdout)?.read(0, Progress::new(content))?)
         }
-        Call::Output { id, output, offset } => followed((), process(id)?.running()?.output(output)?.read(offset)?),
+        Call::Output { id, output, offset } => {
+            let progress = Progress::new(content);
+            followed((), process(id)?.running()?.output(output)?.read(offset, progress)?)
+        }
         Call::CloseOutput { id, output } => {
             process(id)?.running()?.output(output)?.close();
             done(())
@@ -97,17 +107,19 @@ async fn carry_out(connection: &Arc<Connection>, call: Call, content: Incoming) 
             done(())
         }
         Call::Read { path, offset } => {
+            let room = room()?;
             let (metadata, reader) = local.read(path.path(), offset).await?;
-            followed(Found::from(metadata), bytes_of(reader, "read a file"))
+            followed(Found::from(metadata), holding(room, bytes_of(reader, "read a file")))
         }
         Call::Write { path, parents } => {
+            let room = room()?;
             let writer = local.write(path.path(), parents).await?;
-            followed((), write(writer, content))
+            followed((), holding(room, write(writer, content)))
         }
         Call::Metadata { path } => done(Found::from(local.metadata(path.path()).await?)),
         Call::List { path } => {
             let listed = local.list(path.path()).await?;
-            done(listed.into_iter().map(Listed::from).collect::<Vec<_>>())
+            done(Listing(listed.into_iter().map(Listed::from).collect()))
         }
         Call::CreateDir { path } => done(local.create_dir(path.path()).await?),
         Call::Remove { path } => done(local.remove(path.path()).await?),
@@ -115,28 +127,15 @@ async fn carry_out(connection: &Arc<Connection>, call: Call, content: Incoming) 
         Call::Canonicalize { path } => done(Os::from(local.canonicalize(path.path()).await?)),
         Call::Search(search) => done(local.search(search).await?),
         Call::Dial { port } => {
+            let room = room()?;
             let (reader, writer) = local.dial(port).await?;
-            tokio::spawn(copy(content, writer));
-            followed((), bytes_of(reader, "read from a connection"))
+            connected(reader, writer, content, room)
         }
         Call::Accept => {
             let egress = egress.as_ref().ok_or_else(|| Failure::refused("accept", "there is no port for a proxy"))?;
             let (stream, room) = egress.next().await;
             let (reader, writer) = stream.into_split();
-            // Taken up by whichever direction ends last.
-            let room = Arc::new(room);
-            let bytes = bytes_of(Box::pin(reader), "read from a connection").map({
-                let room = room.clone();
-                move |piece| {
-                    let _ = &room;
-                    piece
-                }
-            });
-            tokio::spawn(async move {
-                copy(content, Box::pin(writer)).await;
-                drop(room);
-            });
-            followed((), Box::pin(bytes))
+            connected(Box::pin(reader), Box::pin(writer), content, room)
         }
     })
 }
@@ -158,6 +157,28 @@ async fn give(input: &Input, mut offset: u64, mut content: Incoming, close: bool
         input.close().await;
     }
     Ok(())
+}
+
+/// A connection between what `content` brings and what follows the answer.
+fn connected(reader: Reader, writer: Writer, content: Incoming, room: OwnedSemaphorePermit) -> Message {
+    // Given back by the direction that ends last.
+    let room = Arc::new(room);
+    tokio::spawn({
+        let room = room.clone();
+        async move {
+            copy(content, writer).await;
+            drop(room);
+        }
+    });
+    followed((), holding(room, bytes_of(reader, "read from a connection")))
+}
+
+/// The same bytes, which hold something until their end.
+fn holding(held: impl Send + 'static, content: Content) -> Content {
+    Box::pin(content.map(move |piece| {
+        let _ = &held;
+        piece
+    }))
 }
 
 /// The bytes of `reader`.

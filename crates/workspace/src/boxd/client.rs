@@ -18,7 +18,7 @@ use super::process::Entry;
 use crate::wire::Failure;
 
 /// How many processes there are at most, ended ones included that somebody may still ask for.
-const MAX_PROCESSES: usize = 1024;
+const MAX_PROCESSES: usize = 512;
 
 /// All servers that are connected or were not long ago.
 pub(super) struct Clients {

@@ -9,7 +9,10 @@ use std::{
 
 use hyper::{Response, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::{
+    net::{UnixListener, UnixStream},
+    sync::Semaphore,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -25,8 +28,12 @@ use crate::{
 /// How many connections there are at most. Another one makes room for itself: it may be a server that comes back.
 const MAX_CONNECTIONS: usize = 4;
 
-/// How many streams a connection has at most. Three for each process and one for each file and port leave room for signals.
-const MAX_STREAMS: u32 = 4096;
+/// How many files and connections to ports are open at most.
+pub(super) const MAX_OPEN: usize = 1024;
+
+/// How many streams a connection has at most. Four for each process and one for each file and connection leave room for
+/// signals.
+const MAX_STREAMS: u32 = 8192;
 
 /// How much a stream takes from a process or a file before it was sent.
 const SEND_BUFFER: usize = 256 << 10;
@@ -40,6 +47,8 @@ pub(super) struct Served {
     pub(super) local: Local,
     pub(super) clients: Arc<Clients>,
     pub(super) egress: Option<Arc<Egress>>,
+    /// Room for files and connections to ports.
+    pub(super) room: Arc<Semaphore>,
 }
 
 /// What the exchanges of one connection share.

@@ -19,9 +19,10 @@ use std::{ffi::OsString, io, path::PathBuf, sync::Arc, time::Duration};
 
 pub use address::{Address, Listen};
 use client::Clients;
-use connection::Served;
+use connection::{MAX_OPEN, Served};
 use egress::Egress;
 pub use relay::relay;
+use tokio::sync::Semaphore;
 
 use crate::{Local, LocalOptions};
 
@@ -91,9 +92,10 @@ pub fn serve(listen: Listen, options: Options) -> io::Result<()> {
             None => None,
         };
         let local = Local::new(local).map_err(io::Error::other)?;
+        let room = Arc::new(Semaphore::new(MAX_OPEN));
         let clients = Arc::new(Clients::new(options.linger, options.hold));
         tokio::select! {
-            failed = connection::accept(listener, Served { local, clients, egress }) => failed,
+            failed = connection::accept(listener, Served { local, clients, egress, room }) => failed,
             ended = ended => ended,
         }
     });

@@ -15,15 +15,18 @@ use tokio_util::sync::CancellationToken;
 use super::client::Presence;
 use crate::{
     Reader,
-    wire::{Content, Ending, Failure, STREAM_WINDOW},
+    wire::{
+        Content, Ending, Failure,
+        progress::{AHEAD, Progress},
+    },
 };
 
 /// How much is read or sent at once, and how far reading is ahead of sending.
 const CHUNK: usize = 64 << 10;
 
-/// How much of what was sent is kept, since a broken connection may have swallowed it: as much as the server lets be under
-/// way, and one part more.
-const KEPT: usize = STREAM_WINDOW as usize + 2 * CHUNK;
+/// How much is kept for a server that is gone. What was sent and not read is part of it, since the connection may have
+/// swallowed it.
+const KEPT: usize = 1 << 20;
 
 /// One of a process's outputs.
 pub(super) struct Outlet {
@@ -33,14 +36,16 @@ pub(super) struct Outlet {
 
 #[derive(Default)]
 struct State {
-    /// The last bytes that were read.
+    /// What came from the process and was not read by the server, as far as is known.
     kept: VecDeque<u8>,
-    /// How many came before them.
+    /// How much came before.
     before: u64,
     /// How it ended, if it has.
     end: Option<Result<(), Failure>>,
     /// How much was sent to the latest reader.
     sent: u64,
+    /// Where the parts end that were sent to it and that it has not read.
+    under_way: VecDeque<u64>,
     /// The number of the latest reader.
     reader: u64,
     /// Whether the latest reader is there.
@@ -62,19 +67,21 @@ impl Outlet {
         outlet
     }
 
-    /// What comes after the first `offset` bytes. Whoever read before does not any more.
-    pub(super) fn read(self: &Arc<Self>, offset: u64) -> Result<Content, Failure> {
+    /// What comes after the first `offset` bytes, for a reader whose `progress` comes. Whoever read before does not any more.
+    pub(super) fn read(self: &Arc<Self>, offset: u64, progress: Progress) -> Result<Content, Failure> {
         let mut state = self.state.lock();
-        if offset > state.read() {
+        if offset > state.taken() {
             return Err(Failure::refused("read a process's output", "there is not so much of it"));
         }
         state.sent = offset;
+        state.under_way.clear();
+        state.forget(offset);
         state.reader += 1;
         state.attached = true;
-        let reader = Attached { outlet: self.clone(), number: state.reader };
+        let reader = Attached { outlet: self.clone(), number: state.reader, progress };
         drop(state);
         self.changed.notify_waiters();
-        Ok(Box::pin(stream::unfold(reader, async |reader| Some((reader.next().await?, reader)))))
+        Ok(Box::pin(stream::unfold(reader, async |mut reader| Some((reader.next().await?, reader)))))
     }
 
     /// Closes the pipe, as the end of its only reader does.
@@ -122,7 +129,7 @@ impl Outlet {
             let (is_room, until) = {
                 let state = self.state.lock();
                 match here {
-                    Presence::Here => (state.read() - state.sent < CHUNK as u64, None),
+                    Presence::Here => (state.taken().saturating_sub(state.sent) < CHUNK as u64, None),
                     Presence::GoneSince(since) => {
                         let until = since + hold;
                         (state.kept.len() + CHUNK <= KEPT || Instant::now() >= until, Some(until))
@@ -184,13 +191,26 @@ async fn at(instant: Option<Instant>) {
 }
 
 impl State {
-    /// How much was read in all.
-    fn read(&self) -> u64 {
+    /// How much came from the process in all.
+    fn taken(&self) -> u64 {
         self.before + self.kept.len() as u64
+    }
+
+    /// The server has read everything before `offset`.
+    fn forget(&mut self, offset: u64) {
+        let read = usize::try_from(offset.saturating_sub(self.before)).unwrap_or(usize::MAX).min(self.kept.len());
+        self.kept.drain(..read);
+        self.before += read as u64;
+        while self.under_way.front().is_some_and(|end| *end <= offset) {
+            self.under_way.pop_front();
+        }
     }
 
     /// The next part for a reader; nothing if it must wait.
     fn next(&mut self) -> Option<Bytes> {
+        if self.under_way.len() >= AHEAD.1 || self.sent.saturating_sub(self.before) >= AHEAD.0 {
+            return None;
+        }
         let from = usize::try_from(self.sent.checked_sub(self.before)?).ok()?;
         let count = self.kept.len().saturating_sub(from).min(CHUNK);
         if count == 0 {
@@ -204,6 +224,7 @@ impl State {
         let rest = count - bytes.len();
         bytes.put_slice(&second[start..start + rest]);
         self.sent += count as u64;
+        self.under_way.push_back(self.sent);
         Some(bytes.freeze())
     }
 }
@@ -212,10 +233,11 @@ impl State {
 struct Attached {
     outlet: Arc<Outlet>,
     number: u64,
+    progress: Progress,
 }
 
 impl Attached {
-    async fn next(&self) -> Option<Result<Bytes, Ending>> {
+    async fn next(&mut self) -> Option<Result<Bytes, Ending>> {
         loop {
             let changed = self.outlet.changed.notified();
             {
@@ -232,12 +254,16 @@ impl Attached {
                     return Some(Ok(bytes));
                 }
                 match &state.end {
+                    Some(_) if state.sent < state.taken() => {}
                     Some(Ok(())) => return None,
                     Some(Err(failure)) => return Some(Err(Ending::Failed(failure.clone()))),
                     None => {}
                 }
             }
-            changed.await;
+            tokio::select! {
+                () = changed => {}
+                read = self.progress.next() => self.outlet.state.lock().forget(read),
+            }
         }
     }
 }

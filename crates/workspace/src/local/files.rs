@@ -5,10 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{Entry, Error, FileKind, Metadata};
-
-/// A listing is held in memory, so it ends somewhere.
-const MAX_ENTRIES: usize = 1_000_000;
+use crate::{Entry, Error, FileKind, MAX_ENTRIES, Metadata};
 
 pub(super) fn metadata(path: &Path) -> Result<Metadata, Error> {
     Ok(fs::metadata(path).map_err(|cause| Error::at("look at", path, cause))?.into())

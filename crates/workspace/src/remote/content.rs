@@ -11,19 +11,22 @@ use std::{
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, stream};
 use parking_lot::Mutex;
-use tokio::time::{Instant, timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 use tokio_util::io::StreamReader;
 
 use super::{link::Link, patience::Patience};
 use crate::{
     Error, Reader,
-    wire::{Ending, Failure, Incoming},
+    wire::{Ending, Failure, Incoming, progress::TELL},
 };
 
 /// Where bytes come from.
 pub(super) trait Source: Send + 'static {
     /// Asks for the bytes from `offset` on.
-    fn open(&mut self, link: &Arc<Link>, offset: u64) -> impl Future<Output = Result<Incoming, Error>> + Send;
+    fn open(&mut self, link: &Arc<Link>, offset: u64) -> impl Future<Output = Result<Opened, Error>> + Send;
 
     /// How long the next bytes may take, if there is a limit.
     fn time(&self, link: &Link) -> Option<Duration>;
@@ -32,9 +35,16 @@ pub(super) trait Source: Send + 'static {
     fn ended(&mut self) {}
 }
 
-/// The bytes of a source, of which `incoming` are those from `offset` on if there are any yet.
-pub(super) fn reader(link: Arc<Link>, source: impl Source, incoming: Option<Incoming>, offset: u64) -> Reader {
-    let content = Content { link, source, incoming, offset };
+/// Bytes that come.
+pub(super) struct Opened {
+    pub(super) incoming: Incoming,
+    /// Where to tell how much was read, if somebody wants to know.
+    pub(super) progress: Option<watch::Sender<u64>>,
+}
+
+/// The bytes of a source, which is open already or will be.
+pub(super) fn reader(link: Arc<Link>, source: impl Source, opened: Option<Opened>) -> Reader {
+    let content = Content { link, source, opened, offset: 0, untold: (0, 0) };
     let pieces = stream::unfold(content, async |mut content| Some((content.next().await.transpose()?, content)));
     shared(pieces)
 }
@@ -57,9 +67,11 @@ impl Stream for Shared {
 struct Content<S> {
     link: Arc<Link>,
     source: S,
-    incoming: Option<Incoming>,
+    opened: Option<Opened>,
     /// How much was read in all.
     offset: u64,
+    /// How much of it was not told, in bytes and in parts.
+    untold: (u64, usize),
 }
 
 impl<S: Source> Content<S> {
@@ -68,12 +80,14 @@ impl<S: Source> Content<S> {
         let time = self.source.time(&self.link);
         let mut patience = Patience::new(self.link.patience(), time);
         loop {
-            let incoming = if let Some(incoming) = &mut self.incoming {
-                incoming
+            let opened = if let Some(opened) = &mut self.opened {
+                opened
             } else {
                 let opened = self.source.open(&self.link, self.offset).await.map_err(io::Error::other)?;
-                self.incoming.insert(opened)
+                self.untold = (0, 0);
+                self.opened.insert(opened)
             };
+            let incoming = &mut opened.incoming;
             let began = Instant::now();
             let next = match time {
                 None => incoming.next().await,
@@ -85,6 +99,7 @@ impl<S: Source> Content<S> {
             match next {
                 Ok(Some(bytes)) => {
                     self.offset += bytes.len() as u64;
+                    self.tell(bytes.len() as u64);
                     return Ok(Some(bytes));
                 }
                 Ok(None) => {
@@ -92,19 +107,29 @@ impl<S: Source> Content<S> {
                     return Ok(None);
                 }
                 Err(Ending::Failed(failure)) => {
-                    self.incoming = None;
+                    self.opened = None;
                     if let Failure::Lost { kept } = failure {
                         self.offset = self.offset.max(kept);
                     }
                     return Err(failure.into_io());
                 }
                 Err(Ending::Cut(cause)) => {
-                    self.incoming = None;
+                    self.opened = None;
                     if !patience.is_left(began).await {
                         return Err(io::Error::other(Error::Unreachable { cause }));
                     }
                 }
             }
+        }
+    }
+    /// Tells from time to time how much was read.
+    fn tell(&mut self, read: u64) {
+        self.untold = (self.untold.0 + read, self.untold.1 + 1);
+        if let Some(Opened { progress: Some(progress), .. }) = &self.opened
+            && (self.untold.0 >= TELL.0 || self.untold.1 >= TELL.1)
+        {
+            progress.send_replace(self.offset);
+            self.untold = (0, 0);
         }
     }
 }

@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::timeout;
 
 use super::{
-    content::{self, Source},
+    content::{self, Opened, Source},
     link::Link,
     port::{Upload, upload},
 };
@@ -26,10 +26,10 @@ const CHUNK: usize = 256 << 10;
 
 pub(super) async fn read(link: &Arc<Link>, path: &Path, offset: u64) -> Result<(Metadata, Reader), Error> {
     let mut source = File { path: path.to_owned(), start: offset, metadata: None };
-    let incoming = source.open(link, 0).await?;
+    let opened = source.open(link, 0).await?;
     let metadata =
         source.metadata.ok_or_else(|| Error::at("read", path, io::Error::other("nothing is known of it")))?;
-    Ok((metadata, content::reader(link.clone(), source, Some(incoming), 0)))
+    Ok((metadata, content::reader(link.clone(), source, Some(opened))))
 }
 
 /// A file's content from `start` on.
@@ -41,12 +41,12 @@ struct File {
 }
 
 impl Source for File {
-    async fn open(&mut self, link: &Arc<Link>, offset: u64) -> Result<Incoming, Error> {
+    async fn open(&mut self, link: &Arc<Link>, offset: u64) -> Result<Opened, Error> {
         let call = Call::Read { path: self.path.as_path().into(), offset: self.start.saturating_add(offset) };
         let (found, incoming): (Found, _) = link.open(&call).await?;
         let found = Metadata::from(found);
         if *self.metadata.get_or_insert(found) == found {
-            Ok(incoming)
+            Ok(Opened { incoming, progress: None })
         } else {
             let changed = "the connection broke, and the file changed before there was another";
             Err(Error::io(format!("go on reading {}", self.path.display()), io::Error::other(changed)))

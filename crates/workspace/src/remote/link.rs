@@ -28,14 +28,14 @@ use crate::{
 /// How much a stream takes from whoever writes before it was sent.
 const SEND_BUFFER: usize = 256 << 10;
 
-/// How long a connection that kept a call waiting for too long has to show that it works.
+/// How long a connection that kept a call waiting for too long has to show that it works, at most.
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a broken connection is made again only to keep processes: as long as they are kept.
 const KEEP_UP: Duration = Duration::from_mins(10);
 
-/// How long such attempts pause after each run out of patience.
-const KEEP_UP_PAUSE: Duration = Duration::from_secs(10);
+/// How long such attempts pause: before the first one, and after each run out of patience.
+const KEEP_UP_PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
 /// Whether a call that may have been carried out already can be made again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,14 +181,14 @@ impl Link {
         loop {
             let mut connection = self.connection(patience.deadline()).await?;
             let began = Instant::now();
-            let Broken { sent, cause } = match connection.exchange(message(), limit, time).await {
+            let Broken { sent, cause } = match connection.exchange_within(time, message(), limit).await {
                 Ok((Ok(answer), rest)) => return Ok((answer, rest)),
                 Ok((Err(failure), _)) => return Err(failure.into()),
                 Err(broken) => broken,
             };
             match cause.kind() {
                 io::ErrorKind::InvalidInput => return Err(Error::io("ask the place", cause)),
-                io::ErrorKind::TimedOut => return Err(Error::Unreachable { cause }),
+                io::ErrorKind::TimedOut | io::ErrorKind::InvalidData => return Err(Error::Unreachable { cause }),
                 _ => {}
             }
             if sent && repeat == Repeat::Never {
@@ -244,7 +244,7 @@ impl Link {
         tokio::spawn(keep_up(Arc::downgrade(self), serving));
         let alive = self.alive.lock().iter().copied().collect();
         let hello = Message::short(&Call::Hello { client: self.client, alive });
-        let answered = connection.exchange::<()>(hello, MAX_ANSWER, None).await;
+        let answered = connection.exchange::<()>(hello, MAX_ANSWER).await;
         let (welcome, _) = answered.map_err(|broken| broken.cause)?;
         welcome.map_err(Failure::into_io)?;
         Ok(connection)
@@ -264,13 +264,14 @@ fn keep_up(link: Weak<Link>, serving: Serving) -> Pin<Box<dyn Future<Output = ()
         // However it ended, whoever uses it notices.
         let _ = serving.await;
         let end = Instant::now() + KEEP_UP;
+        sleep(KEEP_UP_PAUSES.0).await;
         while Instant::now() < end {
             let Some(link) = link.upgrade().filter(|link| !link.alive.lock().is_empty()) else { return };
             if link.connection(Instant::now() + link.patience).await.is_ok() {
                 return;
             }
             drop(link);
-            sleep(KEEP_UP_PAUSE).await;
+            sleep(KEEP_UP_PAUSES.1).await;
         }
     })
 }
@@ -280,42 +281,41 @@ impl Connection {
         !self.sender.is_closed()
     }
 
-    /// Sends a message and reads the head of its answer.
-    async fn exchange<T: DeserializeOwned>(
+    /// Sends a message and reads the head of its answer, within `time` if there is one.
+    async fn exchange_within<T: DeserializeOwned>(
         &mut self,
+        time: Option<Duration>,
         message: Message,
         limit: usize,
-        time: Option<Duration>,
-    ) -> Result<(Result<T, Failure>, Incoming), Broken> {
-        if message.head_len() > MAX_CALL {
-            let cause = format!("it is longer than {MAX_CALL} bytes");
-            return Err(Broken { sent: false, cause: io::Error::new(io::ErrorKind::InvalidInput, cause) });
-        }
-        let exchange = async {
-            let answered = self.sender.try_send_request(Request::post("/").body(message).map_err(refused)?).await;
-            let answer = answered.map_err(|mut error| Broken {
-                sent: error.take_message().is_none(),
-                cause: io::Error::other(chain(&error.into_error())),
-            })?;
-            Incoming::read(answer.into_body(), limit).await.map_err(|cause| Broken { sent: true, cause })
-        };
-        let Some(time) = time else { return exchange.await };
-        if let Ok(exchanged) = timeout(time, exchange).await {
+    ) -> Exchanged<T> {
+        let Some(time) = time else { return self.exchange(message, limit).await };
+        if let Ok(exchanged) = timeout(time, self.exchange(message, limit)).await {
             return exchanged;
         }
-        self.prove().await;
+        // Either the call takes long, or nothing works any more.
+        let ping = self.exchange::<()>(Message::short(&Call::Ping), MAX_ANSWER);
+        if !matches!(timeout(time.min(PING_TIMEOUT), ping).await, Ok(Ok(_))) {
+            self.end.0.abort();
+        }
         Err(Broken { sent: true, cause: late(time) })
     }
 
-    /// Ends the connection unless it answers something simple.
-    async fn prove(&mut self) {
-        let Ok(request) = Request::post("/").body(Message::short(&Call::Ping)) else { return };
-        match timeout(PING_TIMEOUT, self.sender.send_request(request)).await {
-            Ok(Ok(_)) => {}
-            _ => self.end.0.abort(),
+    /// Sends a message and reads the head of its answer.
+    async fn exchange<T: DeserializeOwned>(&mut self, message: Message, limit: usize) -> Exchanged<T> {
+        if message.head_len() > MAX_CALL {
+            return Err(refused(format!("it is longer than {MAX_CALL} bytes")));
         }
+        let request = Request::post("/").body(message).map_err(refused)?;
+        let answer = self.sender.try_send_request(request).await.map_err(|mut error| Broken {
+            sent: error.take_message().is_none(),
+            cause: io::Error::other(chain(&error.into_error())),
+        })?;
+        Incoming::read(answer.into_body(), limit).await.map_err(|cause| Broken { sent: true, cause })
     }
 }
+
+/// The head of an answer, and the bytes behind it.
+type Exchanged<T> = Result<(Result<T, Failure>, Incoming), Broken>;
 
 fn late(time: Duration) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {time:?}"))

@@ -21,7 +21,7 @@ use link::{Link, Repeat};
 use crate::{
     Command, Connect, Entry, Error, FileWriter, Findings, Metadata, Parents, Process, Reader, Search, SearchLimits,
     Terminal, TerminalSize, Workspace, Writer,
-    wire::{Call, Found, Listed, Os},
+    wire::{Call, Found, Listing, Os},
 };
 
 /// The largest answer, but for lists.
@@ -131,7 +131,7 @@ impl Workspace for Remote {
 
     async fn list(&self, path: &Path) -> Result<Vec<Entry>, Error> {
         let call = Call::List { path: path.into() };
-        let listed: Vec<Listed> = self.link.ask_for(&call, MAX_LIST, self.link.answer_timeout()).await?;
+        let Listing(listed) = self.link.ask_for(&call, MAX_LIST, self.link.answer_timeout()).await?;
         Ok(listed.into_iter().map(Entry::from).collect())
     }
 

@@ -3,6 +3,7 @@
 use std::{io, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::AbortOnDropHandle,
@@ -10,13 +11,13 @@ use tokio_util::{
 use uuid::Uuid;
 
 use super::{
-    content::{self, Source},
+    content::{self, Opened, Source},
     input,
     link::{Link, Repeat},
 };
 use crate::{
     Command, Error, ExitStatus, Process, ProcessControl, Reader, Signal, Terminal, TerminalControl, TerminalSize,
-    wire::{Call, Incoming, Output},
+    wire::{Call, Output, progress},
 };
 
 pub(super) async fn spawn(link: &Arc<Link>, command: Command) -> Result<Process, Error> {
@@ -39,14 +40,26 @@ pub(super) async fn open_terminal(link: &Arc<Link>, command: Command, size: Term
 }
 
 /// Starts a process, which is ended if this is given up.
-async fn start(link: &Arc<Link>, command: Command, size: Option<TerminalSize>) -> Result<(Control, Incoming), Error> {
+async fn start(link: &Arc<Link>, command: Command, size: Option<TerminalSize>) -> Result<(Control, Opened), Error> {
     let id = Uuid::new_v4();
     link.hold(id);
     let control =
         Control { link: link.clone(), id, over: CancellationToken::new().drop_guard(), status: None, waiting: None };
     let call = Call::Start { id, command: command.into(), size };
-    let ((), stdout) = link.open(&call).await?;
+    let stdout = follow(link, &call).await?;
     Ok((control, stdout))
+}
+
+/// Makes a call that gives output.
+async fn follow(link: &Arc<Link>, call: &Call) -> Result<Opened, Error> {
+    let mut progress = None;
+    let content = || {
+        let (told, tell) = watch::channel(0);
+        progress = Some(told);
+        progress::tell(tell)
+    };
+    let ((), incoming) = link.converse(call, Some(link.answer_timeout()), content).await?;
+    Ok(Opened { incoming, progress })
 }
 
 /// A process that is elsewhere. Dropping this ends it.
@@ -65,9 +78,9 @@ impl Control {
         self.over.token().clone()
     }
 
-    fn reader(&self, output: Output, incoming: Option<Incoming>) -> Reader {
+    fn reader(&self, output: Output, opened: Option<Opened>) -> Reader {
         let source = ProcessOutput { link: self.link.clone(), id: self.id, output, over: self.over(), ended: false };
-        content::reader(self.link.clone(), source, incoming, 0)
+        content::reader(self.link.clone(), source, opened)
     }
 
     async fn order(&self, call: &Call) -> Result<(), Error> {
@@ -125,9 +138,8 @@ struct ProcessOutput {
 }
 
 impl Source for ProcessOutput {
-    async fn open(&mut self, link: &Arc<Link>, offset: u64) -> Result<Incoming, Error> {
-        let ((), incoming) = link.open(&Call::Output { id: self.id, output: self.output, offset }).await?;
-        Ok(incoming)
+    async fn open(&mut self, link: &Arc<Link>, offset: u64) -> Result<Opened, Error> {
+        follow(link, &Call::Output { id: self.id, output: self.output, offset }).await
     }
 
     fn time(&self, _: &Link) -> Option<Duration> {

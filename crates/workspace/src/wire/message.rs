@@ -129,24 +129,20 @@ impl Incoming {
         limit: usize,
     ) -> io::Result<(T, Self)> {
         let mut bytes = BytesMut::new();
-        let mut wanted = 4;
-        loop {
-            if bytes.len() >= wanted {
-                if wanted > 4 {
-                    break;
-                }
-                let len = u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize;
+        let len = loop {
+            if let Some(len) = bytes.first_chunk().map(|len| u32::from_be_bytes(*len) as usize) {
                 if len > limit {
                     return Err(invalid(format!("a head of {len} bytes is longer than {limit}")));
                 }
-                wanted = 4 + len.max(1);
-                continue;
+                if bytes.len() >= 4 + len {
+                    break len;
+                }
             }
             let frame = body.frame().await.ok_or(io::ErrorKind::UnexpectedEof)?.map_err(io::Error::other)?;
             let data = frame.into_data().map_err(|_| io::Error::from(io::ErrorKind::UnexpectedEof))?;
             bytes.extend_from_slice(&data);
-        }
-        let head = bytes.split_to(wanted);
+        };
+        let head = bytes.split_to(4 + len);
         let head =
             serde_json::from_slice(&head[4..]).map_err(|cause| invalid(format!("a head makes no sense: {cause}")))?;
         let first = if bytes.is_empty() { Bytes::new() } else { bytes.freeze() };

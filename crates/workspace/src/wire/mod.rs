@@ -5,26 +5,30 @@
 //! says how they ended; bytes without one were cut off.
 
 mod failure;
+mod list;
 mod message;
 mod os;
 pub(crate) mod path;
+pub(crate) mod progress;
 pub(crate) mod time;
 
 use std::time::SystemTime;
 
 pub(crate) use failure::Failure;
+pub(crate) use list::at_most;
 pub(crate) use message::{Content, Ending, Incoming, Message, Piece};
 pub(crate) use os::Os;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Command, Entry, FileKind, Metadata, Parents, Search, Signal, TerminalSize};
+use crate::{Command, Entry, FileKind, MAX_ENTRIES, Metadata, Parents, Search, Signal, TerminalSize};
 
 /// How much of one stream may be under way to an end that does not read it.
 pub(crate) const STREAM_WINDOW: u32 = 1 << 20;
 
-/// How much of all streams may be: so much that a stream which nobody reads never holds up another.
-pub(crate) const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
+/// How much of all streams may be: so much that streams which nobody reads do not hold up others. The library bounds by it
+/// what small parts cost, too.
+pub(crate) const CONNECTION_WINDOW: u32 = 128 << 20;
 
 /// The longest part of a stream that is sent as one.
 pub(crate) const FRAME: u32 = 256 << 10;
@@ -41,9 +45,10 @@ pub(crate) enum Call {
     Hello { client: Uuid, alive: Vec<Uuid> },
     /// Nothing but an answer.
     Ping,
-    /// Starts a process, unless one with this id was started. Its standard output follows, from the beginning.
+    /// Starts a process, unless one with this id was started. Its standard output follows as after [`Call::Output`], from
+    /// the beginning.
     Start { id: Uuid, command: Program, size: Option<TerminalSize> },
-    /// A process's output from `offset`.
+    /// A process's output from `offset` follows, and is followed by how far it was read: see [`progress`].
     Output { id: Uuid, output: Output, offset: u64 },
     /// No more of an output is wanted.
     CloseOutput { id: Uuid, output: Output },
@@ -147,6 +152,11 @@ impl From<Found> for Metadata {
         Self { kind, len, modified }
     }
 }
+
+/// What is in a folder.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Listing(#[serde(deserialize_with = "at_most::<_, _, { MAX_ENTRIES }>")] pub(crate) Vec<Listed>);
 
 /// Something in a folder: [`Entry`].
 #[derive(Debug, Serialize, Deserialize)]

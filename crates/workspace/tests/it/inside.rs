@@ -10,7 +10,7 @@ use tokio::{
 
 use crate::{
     boxd::{Relay, Setup},
-    support::{Place, read_until, sh, until},
+    support::{DEADLINE, Place, read_until, sh, until},
 };
 
 async fn free_port() -> u16 {
@@ -158,4 +158,39 @@ async fn nothing_outlives_it() {
     drop(process);
     assert!(!place.processes().is_empty());
     // The place sees to it that nothing is left.
+}
+
+#[tokio::test]
+async fn the_number_of_processes_is_limited() {
+    let place = Place::remote(Setup::default());
+    let start = || place.workspace.spawn(Command::new("true"));
+    let mut held = Vec::new();
+    for _ in 0..16 {
+        held.extend(
+            futures::future::join_all((0..32).map(|_| start())).await.into_iter().map(|made| made.expect("one")),
+        );
+    }
+    let error = start().await.expect_err("it is one too many");
+    assert!(error.to_string().contains("512"), "{error}");
+    held.pop();
+    // Its end is on its way.
+    let another = async {
+        while start().await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, another).await.expect("in time");
+}
+
+#[tokio::test]
+async fn a_command_has_a_size() {
+    let place = Place::remote(Setup::default());
+    let error = place.workspace.spawn(Command::new("true").arg("x".repeat(5 << 20))).await.expect_err("it is too long");
+    assert!(error.to_string().contains("4194304"), "{error}");
+    // The system's own limit is another.
+    let error = place.workspace.spawn(Command::new("true").arg("x".repeat(3 << 20))).await.expect_err("it is too long");
+    assert!(
+        matches!(&error, Error::Io { cause, .. } if cause.kind() == std::io::ErrorKind::ArgumentListTooLong),
+        "{error}"
+    );
 }

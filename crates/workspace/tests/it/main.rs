@@ -5,6 +5,7 @@ mod broken;
 mod environment;
 mod flaky;
 mod guard;
+mod hostile;
 mod inside;
 mod local;
 mod remote;
