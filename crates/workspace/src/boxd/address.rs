@@ -95,6 +95,11 @@ impl Listen {
         UnixListener::from_std(listener)
     }
 
+    /// Whether no file's mode keeps other users away.
+    pub(super) fn is_open_to_all(&self) -> bool {
+        matches!(self, Self::At(Address::Abstract(_)))
+    }
+
     /// Removes what [`Self::listener`] made.
     pub(super) fn remove(&self) {
         if let Self::At(Address::Path(path)) = self {

@@ -11,7 +11,7 @@ use tokio_util::io::ReaderStream;
 use super::{
     connection::{Connection, MAX_OPEN, Served},
     input::Input,
-    process::Circumstances,
+    process::Entry,
 };
 use crate::{
     FileWriter, Reader, Workspace as _, Writer,
@@ -46,7 +46,7 @@ fn followed(answer: impl Serialize, content: Content) -> Message {
 }
 
 async fn carry_out(connection: &Arc<Connection>, call: Call, content: Incoming) -> Result<Message, Failure> {
-    let Served { local, clients, egress, room } = &connection.served;
+    let Served { local, clients, egress, room, .. } = &connection.served;
     let attachment = || connection.client.get().ok_or_else(|| Failure::refused("answer", "there was no hello"));
     let process = |id| attachment()?.client.process(id);
     let room = || {
@@ -62,15 +62,13 @@ async fn carry_out(connection: &Arc<Connection>, call: Call, content: Incoming) 
         Call::Ping => done(()),
         Call::Start { id, command, size } => {
             let attachment = attachment()?;
-            let entry = attachment.place(id)?;
-            let circumstances = Circumstances { presence: attachment.client.presence(), hold: clients.hold() };
-            let running = match entry.start(local, command.into(), size, circumstances).await {
-                Ok(running) => running,
-                Err(failure) => {
-                    attachment.client.end(id);
-                    return Err(failure);
-                }
-            };
+            let local = local.clone();
+            let start = |circumstances, room| Entry::start(local, command.into(), size, circumstances, room);
+            let started = attachment.place(id, start)?.started().await;
+            if started.is_err() {
+                attachment.client.end(id);
+            }
+            let running = started?;
             // Somebody may have ended it meanwhile.
             attachment.client.process(id)?;
             followed((), running.output(Output::Stdout)?.read(0, Progress::new(content))?)

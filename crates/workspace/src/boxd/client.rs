@@ -8,13 +8,13 @@ use std::{
 
 use parking_lot::Mutex;
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::process::Entry;
+use super::process::{Circumstances, Entry};
 use crate::wire::Failure;
 
 /// How many processes there are at most, ended ones included that somebody may still ask for.
@@ -55,11 +55,6 @@ impl Clients {
         Self { known: Mutex::default(), room: Arc::new(Semaphore::new(MAX_PROCESSES)), linger, hold }
     }
 
-    /// How long output waits for a server that is gone.
-    pub(super) fn hold(&self) -> Duration {
-        self.hold
-    }
-
     /// The server `id` speaks over a connection that `connection` ends, and wants no processes but `alive`. Its earlier
     /// connection is ended: it is broken, whether or not that was noticed here.
     pub(super) fn attach(
@@ -79,8 +74,24 @@ impl Clients {
             drop(current);
             (client, number)
         };
-        client.keep(alive);
+        client.keep(|id, _| alive.contains(id));
         Attachment { clients: self.clone(), client, number }
+    }
+
+    /// Room for one more process. If there is none, ended ones that a server left behind make some.
+    fn room(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        let room = || self.room.clone().try_acquire_owned();
+        let full = |_| {
+            let why = format!("there are {MAX_PROCESSES} in this place already: end some of them");
+            Failure::refused("start a process", why)
+        };
+        room().or_else(|_| {
+            let left: Vec<_> = self.known.lock().values().filter(|client| client.is_gone()).cloned().collect();
+            for client in left {
+                client.keep(|_, entry| !entry.is_over());
+            }
+            room().map_err(full)
+        })
     }
 
     /// Forgets a server that stayed away, which ends its processes.
@@ -98,7 +109,7 @@ impl Clients {
         if *client.presence.borrow() == Presence::GoneSince(since) {
             known.remove(&client.id);
             drop(known);
-            client.keep(&HashSet::new());
+            client.keep(|_, _| false);
         }
     }
 }
@@ -113,10 +124,6 @@ impl Client {
         }
     }
 
-    pub(super) fn presence(&self) -> watch::Receiver<Presence> {
-        self.presence.subscribe()
-    }
-
     /// The process `id`.
     pub(super) fn process(&self, id: Uuid) -> Result<Arc<Entry>, Failure> {
         self.processes.lock().get(&id).cloned().ok_or(Failure::UnknownProcess)
@@ -129,10 +136,14 @@ impl Client {
         drop(ended);
     }
 
-    /// Ends all processes but `alive`.
-    fn keep(&self, alive: &HashSet<Uuid>) {
-        let ended: Vec<_> = self.processes.lock().extract_if(|id, _| !alive.contains(id)).collect();
+    /// Ends all processes but those that are `wanted`.
+    fn keep(&self, wanted: impl Fn(&Uuid, &Entry) -> bool) {
+        let ended: Vec<_> = self.processes.lock().extract_if(|id, entry| !wanted(id, entry)).collect();
         drop(ended);
+    }
+
+    fn is_gone(&self) -> bool {
+        *self.presence.borrow() != Presence::Here
     }
 }
 
@@ -144,19 +155,19 @@ pub(super) struct Attachment {
 }
 
 impl Attachment {
-    /// The place for the process `id`, which may have been started before.
-    pub(super) fn place(&self, id: Uuid) -> Result<Arc<Entry>, Failure> {
+    /// The place of the process `id`, which `start` starts unless it was started before.
+    pub(super) fn place(
+        &self,
+        id: Uuid,
+        start: impl FnOnce(Circumstances, OwnedSemaphorePermit) -> Entry,
+    ) -> Result<Arc<Entry>, Failure> {
         let mut processes = self.client.processes.lock();
         if let Some(entry) = processes.get(&id) {
             return Ok(entry.clone());
         }
-        let room = self.clients.room.clone().try_acquire_owned().map_err(|_| {
-            Failure::refused(
-                "start a process",
-                format!("there are {MAX_PROCESSES} in this place already: end some of them"),
-            )
-        })?;
-        let entry = Arc::new(Entry::new(room));
+        let room = self.clients.room()?;
+        let circumstances = Circumstances { presence: self.client.presence.subscribe(), hold: self.clients.hold };
+        let entry = Arc::new(start(circumstances, room));
         processes.insert(id, entry.clone());
         Ok(entry)
     }

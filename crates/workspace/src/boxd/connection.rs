@@ -19,6 +19,7 @@ use super::{
     answer::answer,
     client::{Attachment, Clients},
     egress::Egress,
+    protect,
 };
 use crate::{
     Local,
@@ -49,6 +50,8 @@ pub(super) struct Served {
     pub(super) egress: Option<Arc<Egress>>,
     /// Room for files and connections to ports.
     pub(super) room: Arc<Semaphore>,
+    /// Whether the socket can be reached by users that could not end this process.
+    pub(super) checks_users: bool,
 }
 
 /// What the exchanges of one connection share.
@@ -68,6 +71,9 @@ pub(super) async fn accept(listener: UnixListener, served: Served) -> io::Result
             tokio::time::sleep(PAUSE).await;
             continue;
         };
+        if served.checks_users && !protect::is_own_user(&stream) {
+            continue;
+        }
         open.retain(|connection| connection.strong_count() > 0);
         if open.len() == MAX_CONNECTIONS {
             // Whoever has not said who they are goes first, then whoever came first.

@@ -95,7 +95,7 @@ pub fn serve(listen: Listen, options: Options) -> io::Result<()> {
         let room = Arc::new(Semaphore::new(MAX_OPEN));
         let clients = Arc::new(Clients::new(options.linger, options.hold));
         tokio::select! {
-            failed = connection::accept(listener, Served { local, clients, egress, room }) => failed,
+            failed = connection::accept(listener, Served { local, clients, egress, room, checks_users: listen.is_open_to_all() }) => failed,
             ended = ended => ended,
         }
     });

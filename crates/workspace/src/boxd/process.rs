@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OnceCell, OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{client::Presence, input::Input, output::Outlet};
@@ -15,11 +15,13 @@ use crate::{
 /// How many orders to one process wait for each other.
 const MAX_ORDERS: usize = 16;
 
-/// The place of a process, which it may not have taken yet. Dropping it ends the process.
+/// The place of a process, which is being started, or was. Dropping it ends the process.
 pub(super) struct Entry {
-    running: OnceCell<Running>,
+    started: watch::Receiver<Option<Started>>,
     _room: OwnedSemaphorePermit,
 }
+
+type Started = Result<Arc<Running>, Failure>;
 
 /// A process that was started. Dropping it kills the process with its group or session.
 pub(super) struct Running {
@@ -45,31 +47,48 @@ enum Control {
 }
 
 impl Entry {
-    pub(super) fn new(room: OwnedSemaphorePermit) -> Self {
-        Self { running: OnceCell::new(), _room: room }
-    }
-
-    /// Starts the process, or finds that it was started.
-    pub(super) async fn start(
-        &self,
-        local: &Local,
+    /// Begins to start a process, once, whoever waits for it.
+    pub(super) fn start(
+        local: Local,
         command: Command,
         size: Option<TerminalSize>,
-        presence: Circumstances,
-    ) -> Result<&Running, Failure> {
-        let start = async || {
+        circumstances: Circumstances,
+        room: OwnedSemaphorePermit,
+    ) -> Self {
+        let (start, started) = watch::channel(None);
+        tokio::spawn(async move {
             let running = match size {
-                None => Running::process(local.spawn(command).await?, presence),
-                Some(size) => Running::terminal(local.open_terminal(command, size).await?, presence),
+                None => local.spawn(command).await.map(|process| Running::process(process, circumstances)),
+                Some(size) => {
+                    let terminal = local.open_terminal(command, size).await;
+                    terminal.map(|terminal| Running::terminal(terminal, circumstances))
+                }
             };
-            Ok::<_, Error>(running)
-        };
-        Ok(self.running.get_or_try_init(start).await?)
+            // If nobody wants it any more, it ends here.
+            let _ = start.send(Some(running.map(Arc::new).map_err(Failure::from)));
+        });
+        Self { started, _room: room }
+    }
+
+    /// The process, as soon as it was started.
+    pub(super) async fn started(&self) -> Started {
+        let mut started = self.started.clone();
+        let started = started.wait_for(Option::is_some).await.map_err(|_| Failure::UnknownProcess)?;
+        started.clone().unwrap_or(Err(Failure::UnknownProcess))
     }
 
     /// The process, if it was started.
-    pub(super) fn running(&self) -> Result<&Running, Failure> {
-        self.running.get().ok_or(Failure::UnknownProcess)
+    pub(super) fn running(&self) -> Started {
+        self.started.borrow().clone().unwrap_or(Err(Failure::UnknownProcess))
+    }
+
+    /// Whether nothing is left to be waited for.
+    pub(super) fn is_over(&self) -> bool {
+        match &*self.started.borrow() {
+            None => false,
+            Some(Ok(running)) => running.ended.borrow().is_some(),
+            Some(Err(_)) => true,
+        }
     }
 }
 

@@ -46,6 +46,12 @@ fn close_on_exec() {
     unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
 }
 
+/// Whether who connected runs as the user that this process runs as, or as root.
+pub(super) fn is_own_user(stream: &tokio::net::UnixStream) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    stream.peer_cred().is_ok_and(|peer| [0, own].contains(&peer.uid()))
+}
+
 /// Takes over the signals that ask a process to end. The future is ready when one came from outside of the box, from the
 /// parent or from the first process of the box.
 pub(super) fn told_to_end() -> io::Result<impl Future<Output = io::Result<()>>> {

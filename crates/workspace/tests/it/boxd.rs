@@ -32,6 +32,8 @@ pub(crate) struct Setup {
     pub(crate) linger: Option<Duration>,
     pub(crate) hold: Option<Duration>,
     pub(crate) proxy_port: Option<u16>,
+    /// The name of a socket without a file.
+    pub(crate) name: Option<String>,
 }
 
 /// Tells this program to relay to a socket, with standard error in the place of standard output, which is the harness's.
@@ -52,7 +54,7 @@ fn process() {
     let part = part.into_string().expect("text");
     let mut part = part.split('\n');
     let mut next = || part.next().expect("all parts").to_owned();
-    let listen = Listen::At(Address::Path(next().into()));
+    let listen = Listen::At(Address::parse(next().as_ref()));
     let mut options = Options::new(next());
     let millis = |text: String| text.parse().ok().map(Duration::from_millis);
     options.linger = millis(next()).unwrap_or(options.linger);
@@ -81,7 +83,8 @@ impl Boxd {
         let socket = folder.path().join("socket");
         let millis = |time: Option<Duration>| time.map_or(String::new(), |time| time.as_millis().to_string());
         let port = setup.proxy_port.map_or(String::new(), |port| port.to_string());
-        let mut part = vec![text(&socket), text(working_dir), millis(setup.linger), millis(setup.hold), port];
+        let address = setup.name.map_or(text(&socket), |name| format!("@{name}"));
+        let mut part = vec![address, text(working_dir), millis(setup.linger), millis(setup.hold), port];
         part.extend(setup.variables.into_iter().map(|(name, value)| format!("{name}={value}")));
         let program = std::env::current_exe().expect("this program");
         let mut command = std::process::Command::new(program);

@@ -1,6 +1,14 @@
 //! What a `boxd` does besides serving a workspace.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    io::Read as _,
+    os::{
+        linux::net::SocketAddrExt as _,
+        unix::net::{SocketAddr, UnixStream},
+    },
+    path::Path,
+    sync::Arc,
+};
 
 use longshore_workspace::{Command, Error, ExitStatus, Remote, RemoteOptions, Workspace as _, boxd::PROXY_PORT};
 use tokio::{
@@ -10,6 +18,7 @@ use tokio::{
 
 use crate::{
     boxd::{Relay, Setup},
+    flaky::Flaky,
     support::{DEADLINE, Place, read_until, sh, until},
 };
 
@@ -193,4 +202,55 @@ async fn a_command_has_a_size() {
         matches!(&error, Error::Io { cause, .. } if cause.kind() == std::io::ErrorKind::ArgumentListTooLong),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn a_socket_without_a_file_is_for_its_own_user() {
+    let name = format!("longshore-test-{}", uuid::Uuid::new_v4());
+    let place = Place::remote(Setup { name: Some(name.clone()), ..Setup::default() });
+    let address = SocketAddr::from_abstract_name(&name).expect("an address");
+    until("it listens", || UnixStream::connect_addr(&address).is_ok()).await;
+    let hear = |user: u32| {
+        let address = address.clone();
+        let hear = move || {
+            become_user(user);
+            // It speaks first.
+            UnixStream::connect_addr(&address).expect("a connection").read(&mut [0; 9]).unwrap_or(0)
+        };
+        tokio::task::spawn_blocking(move || std::thread::spawn(hear).join().expect("an answer"))
+    };
+    assert_eq!(hear(rustix::process::getuid().as_raw()).await.expect("an answer"), 9);
+    if rustix::process::getuid().is_root() {
+        assert_eq!(hear(65_534).await.expect("an answer"), 0);
+    }
+    drop(place);
+}
+
+/// Makes this thread, and no other, one of another user.
+#[expect(unsafe_code, reason = "the library changes the user of all threads")]
+fn become_user(user: u32) {
+    // SAFETY: the call takes three numbers; nothing that other threads rely on depends on this thread's user.
+    let changed = unsafe { libc::syscall(libc::SYS_setresuid, user, user, user) };
+    assert_eq!(changed, 0, "the user can be changed");
+}
+
+#[tokio::test]
+async fn what_an_earlier_server_left_makes_room() {
+    let place = Place::remote(Setup::default());
+    let boxd = place.boxd.as_ref().expect("a boxd");
+    let flaky = Flaky::new(boxd.socket(), []);
+    let earlier = Remote::new(Arc::new(flaky.clone()), RemoteOptions::new("/"));
+    let mut left = earlier.spawn(sh("exit 3")).await.expect("it starts");
+    left.control.wait().await.expect("an end");
+    let mut running = earlier.spawn(sh("echo up; exec sleep 1000")).await.expect("it starts");
+    read_until(&mut running.stdout, "up").await;
+    flaky.close(std::io::ErrorKind::NotConnected);
+    let later = boxd.remote();
+    let mut held = Vec::new();
+    for _ in 0..511 {
+        held.push(later.spawn(Command::new("true")).await.expect("it starts"));
+    }
+    let error = later.spawn(Command::new("true")).await.expect_err("it is one too many");
+    assert!(error.to_string().contains("512"), "{error}");
+    assert_eq!(place.processes().len(), 1);
 }
