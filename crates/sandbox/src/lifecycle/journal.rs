@@ -74,6 +74,8 @@ async fn write(store: Arc<dyn Store>, mut queue: mpsc::Receiver<Entry>) {
     }
 }
 
+/// The moment, as precisely as it is stored: what is shown of a box is the same before and after a restart.
 pub(crate) fn now() -> UtcTime {
-    UtcTime(jiff::Timestamp::now())
+    let now = jiff::Timestamp::now();
+    UtcTime(jiff::Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now))
 }

@@ -241,15 +241,17 @@ impl Sandboxes {
         }
     }
 
-    /// Removes a deleted conversation's box, if it had one for itself.
+    /// Removes a deleted conversation's box, if it had one for itself. Whoever still works in its place gets none again.
     ///
     /// # Errors
     /// As [`Sandboxes::destroy`].
     pub async fn forget(&self, owner: &Owner, conversation: ConversationId) -> Result<(), Error> {
-        self.destroy(owner, Some(conversation)).await?;
         let key = Key { owner: owner.clone(), conversation: Some(conversation) };
-        self.shared.slots.lock().remove(&key);
-        Ok(())
+        let slot = self.shared.slots.lock().remove(&key);
+        match slot {
+            Some(slot) => slot.forget().await,
+            None => Ok(()),
+        }
     }
 
     /// How many boxes do what.
@@ -260,6 +262,11 @@ impl Sandboxes {
             *counts.entry(state).or_default() += 1;
         }
         counts
+    }
+
+    /// How many boxes wait to be given out.
+    pub fn count_waiting(&self) -> usize {
+        self.shared.pools.count_all()
     }
 
     /// Leaves, stops or destroys all boxes, as the settings say, and stores what is known.
@@ -278,10 +285,9 @@ impl Sandboxes {
                 }
             });
             futures::future::join_all(ends).await;
-            self.shared.pools.clear(&self.shared).await;
-            self.shared.journal.flush().await;
             self.shared.tracker.close();
             self.shared.tracker.wait().await;
+            self.shared.journal.flush().await;
         };
         if tokio::time::timeout(SHUTDOWN_TIMEOUT, end).await.is_err() {
             tracing::warn!("some boxes did not end in time; the next start finds them");

@@ -203,10 +203,15 @@ fn check_ceilings(wish: &SandboxOptions, operator: &SandboxOptions) -> Result<()
             return beyond("resource_limits.pids", &most.to_string());
         }
     }
-    if let (Some(wanted), Some(most)) = (wish.timeout, operator.timeout)
-        && (wanted > most || wanted == 0)
-    {
-        return beyond("timeout", &format!("{most} seconds"));
+    let times =
+        [("timeout", wish.timeout, operator.timeout), ("idle_timeout", wish.idle_timeout, operator.idle_timeout)];
+    for (name, wanted, most) in times {
+        // Zero is no bound.
+        if let (Some(wanted), Some(most)) = (wanted, most.filter(|most| *most > 0))
+            && (wanted > most || wanted == 0)
+        {
+            return beyond(name, &format!("{most} seconds"));
+        }
     }
     if let (Some(wanted), Some(set)) = (&wish.backend, &operator.backend)
         && wanted != set
@@ -242,4 +247,201 @@ fn check_reach(wish: &SandboxOptions, operator: &SandboxOptions) -> Result<(), E
 /// The folder in a box that a client means: a relative one starts at the root, as in the official image.
 pub(crate) fn folder_in_box(folder: &str) -> PathBuf {
     Path::new("/").join(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use longshore_protocol::Secret;
+    use longshore_workspace::LocalOptions;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{BubblewrapOptions, Deployment, Docker, DockerOptions, LocalBackend, backends::bubblewrap::Bubblewrap};
+
+    fn options(value: Value) -> SandboxOptions {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn backends() -> Backends {
+        let deployment = || Deployment { name: "test".to_owned(), dir: "/none".into(), program: "/none".into() };
+        Backends::new(vec![
+            Arc::new(Bubblewrap::new(deployment(), BubblewrapOptions::default())),
+            Arc::new(Docker::new(deployment(), DockerOptions::default())),
+            Arc::new(LocalBackend::new(LocalOptions::new("/"))),
+        ])
+    }
+
+    /// What comes of a wish where the operator set `operator`.
+    fn planned(operator: Value, wish: Value) -> Result<Plan, Error> {
+        let settings = Settings { defaults: options(operator), ..Settings::default() };
+        plan(&settings, &backends(), &options(wish))
+    }
+
+    /// Why a wish is refused.
+    fn refused(operator: &Value, wish: &Value) -> String {
+        match planned(operator.clone(), wish.clone()) {
+            Err(Error::Invalid(reason)) => reason,
+            other => panic!("{operator} {wish}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn nobody_gets_more_than_the_operator_set() {
+        let operator = json!({
+            "resource_limits": {"memory": "1g", "cpus": 1.5, "disk": "10g", "pids": 100},
+            "timeout": 60, "idle_timeout": 600,
+        });
+        for (wish, reason) in [
+            (
+                json!({"resource_limits": {"memory": "1025m"}}),
+                "resource_limits.memory goes beyond what this server allows: ask for 1g or less",
+            ),
+            (
+                json!({"resource_limits": {"cpus": 1.6}}),
+                "resource_limits.cpus goes beyond what this server allows: ask for 1.5 or less",
+            ),
+            (
+                json!({"resource_limits": {"disk": "11g"}}),
+                "resource_limits.disk goes beyond what this server allows: ask for 10g or less",
+            ),
+            (
+                json!({"resource_limits": {"pids": 101}}),
+                "resource_limits.pids goes beyond what this server allows: ask for 100 or less",
+            ),
+            (json!({"timeout": 61}), "timeout goes beyond what this server allows: ask for 60 seconds or less"),
+            (json!({"timeout": 0}), "timeout goes beyond what this server allows: ask for 60 seconds or less"),
+            (
+                json!({"idle_timeout": 601}),
+                "idle_timeout goes beyond what this server allows: ask for 600 seconds or less",
+            ),
+            (
+                json!({"idle_timeout": 0}),
+                "idle_timeout goes beyond what this server allows: ask for 600 seconds or less",
+            ),
+        ] {
+            assert_eq!(refused(&operator, &wish), reason);
+        }
+        let most = planned(operator.clone(), operator.clone()).unwrap();
+        let none = planned(operator.clone(), json!({})).unwrap();
+        assert_eq!((most.spec, most.idle_timeout), (none.spec.clone(), none.idle_timeout));
+        let limits = Limits { memory: Some(1 << 30), cpu_milli: Some(1500), disk: Some(10 << 30), pids: Some(100) };
+        assert_eq!((none.spec.limits, none.spec.timeout), (limits, Some(Duration::from_mins(1))));
+        // One limit is changed, the others stay.
+        let less = planned(operator, json!({"resource_limits": {"memory": "16m"}, "timeout": 1})).unwrap();
+        assert_eq!(less.spec.limits, Limits { memory: Some(16 << 20), ..limits });
+    }
+
+    #[test]
+    fn where_the_operator_set_no_bound_there_is_none() {
+        let wish =
+            json!({"resource_limits": {"memory": "900t", "cpus": 4096}, "timeout": 31_536_000, "idle_timeout": 0});
+        for operator in [json!({}), json!({"timeout": 0, "idle_timeout": 0, "resource_limits": {"pids": 8}})] {
+            assert_eq!(planned(operator, wish.clone()).unwrap().idle_timeout, None);
+        }
+        let idle_timeout = planned(json!({}), json!({})).unwrap().idle_timeout;
+        assert_eq!(idle_timeout, Some(Duration::from_secs(DEFAULT_IDLE_TIMEOUT)));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        let too_many: serde_json::Map<_, _> = (0..257).map(|number| (format!("V{number}"), json!(""))).collect();
+        for wish in [
+            json!({"resource_limits": {"memory": "1m"}}),
+            json!({"resource_limits": {"disk": 1}}),
+            json!({"resource_limits": {"pids": 7}}),
+            json!({"timeout": 31_536_001}),
+            json!({"idle_timeout": u64::MAX}),
+            json!({"network_mode": "bridge", "allowed_hosts": ["example.com"]}),
+            json!({"allowed_hosts": ["not a host"]}),
+            json!({"env": {"": "x"}}),
+            json!({"env": {"A=B": "x"}}),
+            json!({"env": {"A": "x\0"}}),
+            json!({"env": {"A": "x".repeat(65 << 10)}}),
+            json!({"env": too_many}),
+            json!({"backend": "none such"}),
+            json!({"backend": "local", "image": "x"}),
+            json!({"backend": "local", "resource_limits": {"pids": 8}}),
+            json!({"backend": "local", "allowed_hosts": []}),
+            json!({"backend": "local", "network_mode": "none"}),
+        ] {
+            refused(&json!({}), &wish);
+        }
+    }
+
+    #[test]
+    fn a_refusal_holds_no_secret() {
+        let env = [("A\0".to_owned(), Secret::new("s3cr3t")), ("B".to_owned(), Secret::new("s3cr3t\0"))].into();
+        let wish = SandboxOptions { env: Some(env), ..SandboxOptions::default() };
+        let error = plan(&Settings::default(), &backends(), &wish).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("s3cr3t"), "{error}");
+    }
+
+    #[test]
+    fn nobody_reaches_more_than_the_operator_set() {
+        let (closed, open) = (json!({"network_mode": "none"}), json!({"network_mode": "bridge"}));
+        let some = json!({"allowed_hosts": ["example.com", "*.example.org:443"]});
+        let hosts = |hosts: &[&str]| json!({"allowed_hosts": hosts});
+        for (operator, wish) in [
+            (&closed, &open),
+            (&closed, &some),
+            (&hosts(&[]), &open),
+            (&hosts(&[]), &some),
+            (&some, &open),
+            (&some, &hosts(&["example.net"])),
+            (&some, &hosts(&["example.com", "*"])),
+            (&some, &hosts(&["example.com:*"])),
+            (&some, &hosts(&["*.example.org"])),
+            (&some, &hosts(&["0.0.0.0/0"])),
+        ] {
+            refused(operator, wish);
+        }
+        for (operator, wish, network) in [
+            (&json!({}), &json!({}), Network::Closed),
+            (&json!({}), &some, Network::Proxied),
+            (&closed, &json!({}), Network::Closed),
+            (&closed, &hosts(&[]), Network::Closed),
+            (&open, &closed, Network::Closed),
+            (&open, &some, Network::Proxied),
+            (&some, &json!({}), Network::Proxied),
+            (&some, &closed, Network::Closed),
+            (&some, &hosts(&[]), Network::Closed),
+            (&some, &hosts(&["example.com"]), Network::Proxied),
+        ] {
+            let plan = planned(operator.clone(), wish.clone()).unwrap();
+            assert_eq!(plan.policy.is_some(), network == Network::Proxied, "{operator} {wish}");
+            assert_eq!(plan.spec.network, network, "{operator} {wish}");
+        }
+    }
+
+    #[test]
+    fn a_backend_without_a_network_opens_all_through_the_proxy() {
+        let plan = planned(json!({"network_mode": "bridge"}), json!({"backend": "bubblewrap"})).unwrap();
+        assert!(plan.spec.network == Network::Proxied && plan.policy.is_some());
+    }
+
+    #[test]
+    fn nobody_chooses_another_kind_than_the_operator() {
+        let operator = json!({"backend": "docker"});
+        assert_eq!(refused(&operator, &json!({"backend": "local"})), "boxes are made by docker here, not by local");
+        assert_eq!(planned(operator, json!({"backend": "docker"})).unwrap().backend.name(), "docker");
+    }
+
+    #[test]
+    fn other_limits_are_bound_by_the_operators() {
+        let operator = options(json!({"resource_limits": {"memory": "1g"}, "timeout": 60}));
+        let settings = Settings { defaults: operator, ..Settings::default() };
+        let made = plan(&settings, &backends(), &options(json!({"resource_limits": {"pids": 50}}))).unwrap();
+        let change = |value| with_limits(&settings, &backends(), &made, serde_json::from_value(value).unwrap());
+        change(json!({"memory": "2g"})).unwrap_err();
+        change(json!({"pids": 1})).unwrap_err();
+        let changed = change(json!({"memory": "512m", "disk": "1g"})).unwrap();
+        let limits = Limits { memory: Some(512 << 20), disk: Some(1 << 30), pids: Some(50), cpu_milli: None };
+        assert_eq!((changed.spec.limits, changed.spec.timeout), (limits, made.spec.timeout));
+    }
+
+    #[test]
+    fn a_folder_in_a_box_starts_at_its_root() {
+        assert_eq!(folder_in_box("workspace/a"), Path::new("/workspace/a"));
+        assert_eq!(folder_in_box("/workspace"), Path::new("/workspace"));
+    }
 }

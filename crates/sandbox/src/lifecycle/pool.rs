@@ -35,33 +35,39 @@ pub(crate) struct Pooled {
 }
 
 impl Pools {
-    /// A box that is as `plan` wants it, if one waits.
-    pub(crate) fn take(&self, plan: &Plan) -> Option<Pooled> {
+    /// Has `keep` put a box elsewhere that is as `plan` wants it, if one waits. Whoever looks for the box finds it here or
+    /// there.
+    pub(crate) fn take<T>(&self, plan: &Plan, keep: impl FnOnce(Pooled) -> T) -> Option<T> {
         let mut waiting = self.waiting.lock();
         let index = waiting.iter().position(|pooled| same(&pooled.plan, plan))?;
-        let pooled = waiting.remove(index);
+        let kept = keep(waiting.remove(index));
         self.taken.notify_one();
-        Some(pooled)
+        Some(kept)
     }
 
-    /// A box ended that waits perhaps.
-    pub(crate) async fn died(&self, shared: &Shared, id: SandboxId) {
+    /// A box ended. False if it does not wait here.
+    pub(crate) async fn died(&self, shared: &Shared, id: SandboxId) -> bool {
         let pooled = {
             let mut waiting = self.waiting.lock();
             waiting.iter().position(|pooled| pooled.house.id == id).map(|index| waiting.remove(index))
         };
-        if let Some(pooled) = pooled {
-            remove(shared, pooled).await;
-            self.taken.notify_one();
-        }
+        let Some(Pooled { plan, .. }) = pooled else { return false };
+        recover::remove(shared, &*plan.backend, id).await;
+        self.taken.notify_one();
+        true
     }
 
     /// Removes all boxes that wait: the next server makes its own.
-    pub(crate) async fn clear(&self, shared: &Shared) {
+    async fn clear(&self, shared: &Shared) {
         let waiting = std::mem::take(&mut *self.waiting.lock());
-        for pooled in waiting {
-            remove(shared, pooled).await;
+        for Pooled { house, plan, .. } in waiting {
+            recover::remove(shared, &*plan.backend, house.id).await;
         }
+    }
+
+    /// How many boxes wait.
+    pub(crate) fn count_all(&self) -> usize {
+        self.waiting.lock().len()
     }
 
     fn count(&self, plan: &Plan) -> usize {
@@ -73,14 +79,6 @@ fn same(one: &Plan, other: &Plan) -> bool {
     one.options == other.options && one.spec == other.spec
 }
 
-async fn remove(shared: &Shared, pooled: Pooled) {
-    let id = pooled.house.id;
-    if let Err(error) = recover::doom(shared, id).await {
-        tracing::warn!(sandbox.id = %id, %error, "a pooled box could not be doomed");
-    }
-    recover::raze(shared, &*pooled.plan.backend, id).await;
-}
-
 /// Keeps the pools full, until the server stops.
 pub(crate) fn begin(shared: &Arc<Shared>) {
     if shared.settings.pools.iter().all(|pool| pool.size == 0) {
@@ -88,11 +86,8 @@ pub(crate) fn begin(shared: &Arc<Shared>) {
     }
     let shared = Arc::clone(shared);
     shared.clone().tracker.spawn(async move {
-        loop {
-            let outcome = tokio::select! {
-                () = shared.stopping.cancelled() => return,
-                outcome = fill(&shared) => outcome,
-            };
+        while !shared.stopping.is_cancelled() {
+            let outcome = fill(&shared).await;
             let rest = async {
                 match outcome {
                     Ok(()) => shared.pools.taken.notified().await,
@@ -103,17 +98,18 @@ pub(crate) fn begin(shared: &Arc<Shared>) {
                 }
             };
             tokio::select! {
-                () = shared.stopping.cancelled() => return,
+                () = shared.stopping.cancelled() => {}
                 () = rest => {}
             }
         }
+        shared.pools.clear(&shared).await;
     });
 }
 
 async fn fill(shared: &Arc<Shared>) -> Result<(), Error> {
     for pool in &shared.settings.pools {
         let plan = plan::plan(&shared.settings, &shared.backends, &pool.options)?;
-        while shared.pools.count(&plan) < pool.size {
+        while shared.pools.count(&plan) < pool.size && !shared.stopping.is_cancelled() {
             let pooled = make(shared, &plan).await?;
             shared.pools.waiting.lock().push(pooled);
         }
@@ -126,7 +122,11 @@ async fn make(shared: &Arc<Shared>, plan: &Plan) -> Result<Pooled, Error> {
     let stored = shared.store.create_sandbox(row(id, None, plan, made_at)).await;
     stored.map_err(|cause| Error::failed("store a pooled box", cause))?;
     let raised = async {
-        plan.backend.prepare(&plan.spec, &|_, _| {}).await?;
+        // It may take long, and leaves nothing behind.
+        tokio::select! {
+            () = shared.stopping.cancelled() => return Err(Error::Gone("the server is stopping".to_owned())),
+            prepared = plan.backend.prepare(&plan.spec, &|_, _| {}) => prepared?,
+        }
         let _turn = shared.starting.acquire().await.map_err(|cause| Error::failed("start a box", cause))?;
         let house = raise(id, plan).await?;
         // Whoever gets it is not to wait for the first connection.
@@ -137,9 +137,7 @@ async fn make(shared: &Arc<Shared>, plan: &Plan) -> Result<Pooled, Error> {
     match raised.await {
         Ok(house) => Ok(Pooled { house, made_at, plan: plan.clone() }),
         Err(error) => {
-            if recover::doom(shared, id).await.is_ok() {
-                recover::raze(shared, &*plan.backend, id).await;
-            }
+            recover::remove(shared, &*plan.backend, id).await;
             Err(error)
         }
     }

@@ -38,7 +38,7 @@ pub(crate) async fn recover(shared: &Arc<Shared>) -> Result<(), Error> {
         let running = if is_listed.contains(&*row.backend) {
             found.get(&id).copied().unwrap_or(Running::No)
         } else {
-            as_stored(row.state)
+            as_stored(shared, &row)
         };
         match place(shared, key.clone(), &row, running) {
             Ok(slot) => {
@@ -62,11 +62,12 @@ pub(crate) async fn recover(shared: &Arc<Shared>) -> Result<(), Error> {
     Ok(())
 }
 
-/// What a box was doing when that was last stored, for lack of anything better.
-fn as_stored(state: SandboxState) -> Running {
-    match state {
-        SandboxState::Ready => Running::Yes,
-        SandboxState::Paused => Running::Paused,
+/// What a box that could not be looked for is taken to do: to wake it is the way to find out.
+fn as_stored(shared: &Shared, row: &Sandbox) -> Running {
+    let is_isolated = shared.backends.find(Some(&row.backend)).is_ok_and(|backend| backend.is_isolated());
+    match row.state {
+        SandboxState::Ready if !is_isolated => Running::Yes,
+        SandboxState::Ready | SandboxState::Paused => Running::Paused,
         _ => Running::No,
     }
 }
@@ -91,12 +92,7 @@ fn place(shared: &Arc<Shared>, key: Key, row: &Sandbox, running: Running) -> Res
 async fn end(shared: &Shared, row: &Sandbox) {
     let id = SandboxId(row.id);
     match shared.backends.find(Some(&row.backend)) {
-        Ok(backend) => {
-            if let Err(error) = doom(shared, id).await {
-                tracing::warn!(sandbox.id = %id, %error, "a box could not be doomed");
-            }
-            raze(shared, &*backend, id).await;
-        }
+        Ok(backend) => remove(shared, &*backend, id).await,
         Err(error) => tracing::warn!(sandbox.id = %id, %error, "a box cannot be removed"),
     }
 }
@@ -120,6 +116,14 @@ pub(crate) async fn remove_doomed(shared: &Shared) {
     for row in rows.iter().filter(|row| row.is_doomed) {
         end(shared, row).await;
     }
+}
+
+/// Dooms a box that nobody has, and removes it.
+pub(crate) async fn remove(shared: &Shared, backend: &dyn Backend, id: SandboxId) {
+    if let Err(error) = doom(shared, id).await {
+        tracing::warn!(sandbox.id = %id, %error, "a box could not be doomed");
+    }
+    raze(shared, backend, id).await;
 }
 
 /// Makes it durable that a box is to be removed.

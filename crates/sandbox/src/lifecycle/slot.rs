@@ -16,6 +16,7 @@ use super::{
     house::House,
     journal::now,
     plan::{self, Plan},
+    pool::Pooled,
     recover,
 };
 use crate::{Error, Running, SandboxId};
@@ -54,12 +55,23 @@ struct Inner {
     /// Counts tries to bring it up, and how the last one failed.
     tries: u64,
     failure: Option<Error>,
+    /// Counts starts.
+    starts: u64,
+    /// Whether nobody may have a box here any more.
+    is_forgotten: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Made {
     id: SandboxId,
     at: UtcTime,
+}
+
+/// A box from one start to the next, so that the death of one is not taken for that of the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub(crate) id: SandboxId,
+    start: u64,
 }
 
 /// A use of a box that runs. While it lives the box does not sleep.
@@ -104,6 +116,8 @@ impl Slot {
             stored_at: at,
             tries: 0,
             failure: None,
+            starts: 0,
+            is_forgotten: false,
         };
         let (watchers, _) = broadcast::channel(MAX_BEHIND);
         Self { shared, key, transition: tokio::sync::Mutex::new(()), inner: Mutex::new(inner), watchers }
@@ -122,6 +136,9 @@ impl Slot {
         let mut inner = slot.inner.lock();
         inner.made = Some(Made { id, at: row.created_at });
         (inner.used_at, inner.stored_at) = (row.used_at, row.used_at);
+        // Time goes on while no server runs. A machine that is younger than the last use has no such moment.
+        let unused = Duration::try_from(now().0.duration_since(row.used_at.0)).unwrap_or_default();
+        inner.used = inner.used.checked_sub(unused).unwrap_or(inner.used);
         (inner.state, inner.reason) = (row.state, row.reason.clone());
         if running != Running::No {
             let mut house = House::new(id, &inner.plan)?;
@@ -178,9 +195,6 @@ impl Slot {
         if let Some(used) = self.try_enter() {
             return Ok(used);
         }
-        if self.shared.stopping.is_cancelled() {
-            return Err(Error::Gone("the server is stopping".to_owned()));
-        }
         let before = self.inner.lock().tries;
         let slot = Arc::clone(self);
         // Apart from whoever asked: a box that is half made is made, also if nobody waits for it any more.
@@ -192,6 +206,7 @@ impl Slot {
             if let Some(failure) = slot.failure_since(before) {
                 return Err(failure);
             }
+            slot.check_open()?;
             let outcome = slot.bring_up().await;
             {
                 let mut inner = slot.inner.lock();
@@ -202,6 +217,17 @@ impl Slot {
             slot.try_enter().ok_or_else(|| Error::Gone("it ended as soon as it was started".to_owned()))
         });
         work.await.unwrap_or_else(|cause| Err(Error::failed("make a box", cause)))
+    }
+
+    /// Whether a box may be made, started or woken here.
+    fn check_open(&self) -> Result<(), Error> {
+        if self.inner.lock().is_forgotten {
+            return Err(Error::Gone("its conversation was deleted".to_owned()));
+        }
+        if self.shared.stopping.is_cancelled() {
+            return Err(Error::Gone("the server is stopping".to_owned()));
+        }
+        Ok(())
     }
 
     /// Uses the box if it is ready.
@@ -282,18 +308,25 @@ impl Slot {
     }
 
     async fn take_from_pool(&self, plan: &Plan) -> Result<bool, Error> {
-        let Some(mut pooled) = self.shared.pools.take(plan) else { return Ok(false) };
-        let (id, at) = (pooled.house.id, now());
-        let Key { owner, conversation } = &self.key;
-        let claimed = self.shared.store.claim_sandbox(id.0, owner, *conversation, at).await;
-        if !claimed.map_err(|cause| Error::failed("store whose box it is", cause))? {
-            return Ok(false);
-        }
-        pooled.house.open_egress(&self.shared, plan, &self.watchers);
-        {
+        let taken = self.shared.pools.take(plan, |Pooled { house, made_at, .. }| {
+            let id = house.id;
             let mut inner = self.inner.lock();
-            inner.made = Some(Made { id, at: pooled.made_at });
-            inner.house = Some(pooled.house);
+            (inner.made, inner.house) = (Some(Made { id, at: made_at }), Some(house));
+            id
+        });
+        let Some(id) = taken else { return Ok(false) };
+        let Key { owner, conversation } = &self.key;
+        let claimed = self.shared.store.claim_sandbox(id.0, owner, *conversation, now()).await;
+        if !matches!(claimed, Ok(true)) {
+            {
+                let mut inner = self.inner.lock();
+                (inner.made, inner.house) = (None, None);
+            }
+            recover::remove(&self.shared, &*plan.backend, id).await;
+            return claimed.map_err(|cause| Error::failed("store whose box it is", cause));
+        }
+        if let Some(house) = &mut self.inner.lock().house {
+            house.open_egress(&self.shared, plan, &self.watchers);
         }
         self.tell(id, SandboxState::Ready, "it was waiting in the pool").await;
         Ok(true)
@@ -318,6 +351,7 @@ impl Slot {
             starting.acquire().await.map_err(|cause| Error::failed("start a box", cause))?
         };
         self.tell(id, SandboxState::Starting, "it is made").await;
+        self.inner.lock().starts += 1;
         let house = raise(id, plan).await;
         drop(turn);
         house
@@ -334,16 +368,19 @@ impl Slot {
         self.lose(id, "it ended while the server was not running".to_owned()).await;
     }
 
+    /// The box as it was last started, or is being started.
+    pub(crate) fn latest_run(&self) -> Option<Run> {
+        let inner = self.inner.lock();
+        inner.made.map(|made| Run { id: made.id, start: inner.starts })
+    }
+
     /// The box ended without being asked to.
-    pub(crate) async fn died(&self, id: SandboxId, reason: String) {
+    pub(crate) async fn died(&self, run: Run, reason: String) {
         let _turn = self.transition.lock().await;
-        let runs = {
-            let inner = self.inner.lock();
-            inner.house.as_ref().is_some_and(|house| house.id == id)
-        };
-        if runs {
-            tracing::warn!(sandbox.id = %id, reason, "a box was lost");
-            self.lose(id, reason).await;
+        // Somebody may have found out sooner, and started it again.
+        if self.latest_run() == Some(run) && self.inner.lock().house.is_some() {
+            tracing::warn!(sandbox.id = %run.id, reason, "a box was lost");
+            self.lose(run.id, reason).await;
         }
     }
 
@@ -444,6 +481,12 @@ impl Slot {
         Ok(())
     }
 
+    /// Removes the box; there is none here ever after.
+    pub(crate) async fn forget(&self) -> Result<(), Error> {
+        self.inner.lock().is_forgotten = true;
+        self.destroy().await
+    }
+
     /// Stores when the box was last used.
     pub(crate) async fn remember(&self) -> Result<(), Error> {
         let (id, used_at) = {
@@ -472,9 +515,10 @@ impl Slot {
     }
 
     /// The box, if it runs and is awake.
-    pub(crate) fn running(&self) -> Option<SandboxId> {
+    pub(crate) fn running(&self) -> Option<Run> {
         let inner = self.inner.lock();
-        inner.house.as_ref().filter(|_| inner.state == SandboxState::Ready).map(|house| house.id)
+        let house = inner.house.as_ref().filter(|_| inner.state == SandboxState::Ready)?;
+        Some(Run { id: house.id, start: inner.starts })
     }
 
     /// Logs something about the box.

@@ -1,11 +1,22 @@
 //! Deadlines, deaths, disks and memory.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use longshore_protocol::sandbox::SandboxEventBody;
+use tokio::{
+    sync::Semaphore,
+    task::{JoinError, JoinSet},
+};
 
-use super::{Shared, recover, slot::Slot};
-use crate::{Death, Running, SandboxId, Stats};
+use super::{
+    Shared, recover,
+    slot::{Run, Slot},
+};
+use crate::{Backend, Death, Running, SandboxId, Stats};
 
 /// How old the stored time of a box's last use may be.
 const REMEMBER_AFTER: Duration = Duration::from_mins(1);
@@ -17,44 +28,49 @@ const SWEEPS_PER_COMPARISON: u32 = 60;
 const WARN_AT: [u8; 2] = [80, 90];
 const CALM_BELOW: u8 = 75;
 
+/// Boxes that are looked at at the same time, and how long a look may take.
+const LOOKS: usize = 16;
+const LOOK_LIMIT: Duration = Duration::from_mins(2);
+
 /// Begins to look after boxes, until the server stops.
 pub(crate) fn begin(shared: &Arc<Shared>) {
     for backend in shared.backends.iter() {
-        let (shared, backend) = (Arc::clone(shared), Arc::clone(backend));
-        shared.clone().tracker.spawn(async move {
-            loop {
-                tokio::select! {
-                    () = shared.stopping.cancelled() => return,
-                    Death { id, reason } = backend.next_death() => died(&shared, id, reason).await,
-                }
-            }
-        });
+        shared.tracker.spawn(hear_deaths(Arc::clone(shared), Arc::clone(backend)));
     }
-    let shared = Arc::clone(shared);
-    shared.clone().tracker.spawn(async move {
-        let mut sweeper = Sweeper { shared: Arc::clone(&shared), seen: HashMap::new(), sweeps: 0 };
-        loop {
-            tokio::select! {
-                () = shared.stopping.cancelled() => return,
-                () = tokio::time::sleep(shared.settings.sweep_interval) => sweeper.sweep().await,
-            }
-        }
-    });
+    shared.tracker.spawn(Sweeper::new(shared).run());
+    shared.tracker.spawn(compare_often(Arc::clone(shared)));
+}
+
+async fn hear_deaths(shared: Arc<Shared>, backend: Arc<dyn Backend>) {
+    loop {
+        let Death { id, reason } = tokio::select! {
+            () = shared.stopping.cancelled() => return,
+            death = backend.next_death() => death,
+        };
+        // Another box may die while somebody is busy with this one.
+        let shared = Arc::clone(&shared);
+        shared.clone().tracker.spawn(async move { died(&shared, id, reason).await });
+    }
 }
 
 async fn died(shared: &Shared, id: SandboxId, reason: String) {
+    if shared.pools.died(shared, id).await {
+        return;
+    }
     let slots: Vec<_> = shared.slots.lock().values().cloned().collect();
-    match slots.into_iter().find(|slot| slot.id() == Some(id)) {
-        Some(slot) => slot.died(id, reason).await,
-        None => shared.pools.died(shared, id).await,
+    let dead = slots.into_iter().find_map(|slot| Some((slot.latest_run().filter(|run| run.id == id)?, slot)));
+    if let Some((run, slot)) = dead {
+        slot.died(run, reason).await;
     }
 }
 
+/// Looks at every box now and then. One that takes long keeps nobody from looking at the others.
 struct Sweeper {
     shared: Arc<Shared>,
-    /// What was seen of boxes that run.
-    seen: HashMap<SandboxId, Seen>,
-    sweeps: u32,
+    looks: JoinSet<(SandboxId, Seen)>,
+    turns: Arc<Semaphore>,
+    /// What was seen of each box; nothing while somebody looks at it.
+    seen: HashMap<SandboxId, Option<Seen>>,
 }
 
 /// What was seen of a box.
@@ -62,83 +78,138 @@ struct Sweeper {
 struct Seen {
     memory: u8,
     disk: u8,
-    /// Bytes on disk when it was first looked at: a box that was stopped for its disk may be started again to be cleaned.
-    disk_at_start: Option<u64>,
+    /// Bytes on disk when it was stopped for them: it may be started again to be cleaned.
+    stopped_at: Option<u64>,
 }
 
 impl Sweeper {
-    async fn sweep(&mut self) {
-        let slots: Vec<_> = self.shared.slots.lock().values().cloned().collect();
-        let running: Vec<_> = slots.iter().filter_map(|slot| slot.running()).collect();
-        self.seen.retain(|id, _| running.contains(id));
-        for slot in slots {
-            self.look_at(&slot).await;
-        }
-        self.sweeps = self.sweeps.wrapping_add(1);
-        if self.sweeps.is_multiple_of(SWEEPS_PER_COMPARISON) {
-            self.compare().await;
-        }
+    fn new(shared: &Arc<Shared>) -> Self {
+        let (looks, turns) = (JoinSet::new(), Arc::new(Semaphore::new(LOOKS)));
+        Self { shared: Arc::clone(shared), looks, turns, seen: HashMap::new() }
     }
 
-    async fn look_at(&mut self, slot: &Arc<Slot>) {
-        if let (Some(retention), Some(unused)) = (self.shared.settings.retention, slot.unused())
-            && unused > retention
-        {
-            tracing::info!(sandbox.id = ?slot.id(), "a box was not used for so long that it is removed");
-            if let Err(error) = slot.destroy().await {
-                tracing::warn!(%error, "an old box could not be removed; it is tried again");
-            }
-            return;
-        }
-        match slot.pause_if_idle().await {
-            Ok(true) => return,
-            Ok(false) => {}
-            Err(error) => tracing::warn!(sandbox.id = ?slot.id(), %error, "an idle box could not be put to sleep"),
-        }
-        if slot.unstored() > REMEMBER_AFTER {
-            let _ = slot.remember().await;
-        }
-        self.look_at_use(slot).await;
-    }
-
-    async fn look_at_use(&mut self, slot: &Arc<Slot>) {
-        let Some(id) = slot.running() else { return };
-        let plan = slot.plan();
-        let limits = plan.spec.limits;
-        if limits.memory.is_none() && limits.disk.is_none() {
-            return;
-        }
-        let Ok(Stats { memory, disk, disk_is_enforced, .. }) = plan.backend.stats(id).await else { return };
-        let seen = self.seen.entry(id).or_default();
-        if let (Some(used), Some(limit)) = (memory, limits.memory) {
-            let next = "beyond it processes are killed";
-            warn(slot, id, "memory", percent(used, limit), &mut seen.memory, next).await;
-        }
-        let (Some(used), Some(limit)) = (disk, limits.disk) else { return };
-        let next = if disk_is_enforced { "beyond it writes fail" } else { "beyond it the box is stopped" };
-        warn(slot, id, "disk", percent(used, limit), &mut seen.disk, next).await;
-        let at_start = *seen.disk_at_start.get_or_insert(used);
-        if !disk_is_enforced && used > limit.max(at_start + limit / 20) {
-            let reason = format!("it used {used} bytes on disk, more than its limit of {limit}");
-            if let Err(error) = slot.stop(&reason).await {
-                tracing::warn!(sandbox.id = %id, %error, "a box that uses too much disk could not be stopped");
-            }
-        }
-    }
-
-    /// Finds deaths that nobody told, and removes what is left of boxes that are to be gone.
-    async fn compare(&self) {
-        recover::remove_doomed(&self.shared).await;
-        recover::remove_orphans(&self.shared).await;
-        for backend in self.shared.backends.iter() {
-            let Ok(found) = backend.list().await else { continue };
-            let slots: Vec<_> = self.shared.slots.lock().values().cloned().collect();
-            for slot in slots.into_iter().filter(|slot| slot.plan().backend.name() == backend.name()) {
-                let Some(id) = slot.running().filter(|_| backend.is_isolated()) else { continue };
-                if !found.iter().any(|found| found.id == id && found.running != Running::No) {
-                    slot.died(id, "it is not there any more".to_owned()).await;
+    async fn run(mut self) {
+        loop {
+            let next = tokio::time::sleep(self.shared.settings.sweep_interval);
+            tokio::pin!(next);
+            loop {
+                tokio::select! {
+                    () = self.shared.stopping.cancelled() => {
+                        // What is begun is finished.
+                        while self.looks.join_next().await.is_some() {}
+                        return;
+                    }
+                    Some(looked) = self.looks.join_next() => self.remember(looked),
+                    () = &mut next => break,
                 }
             }
+            self.sweep();
+        }
+    }
+
+    fn sweep(&mut self) {
+        let slots: Vec<_> = self.shared.slots.lock().values().cloned().collect();
+        let slots: HashMap<_, _> = slots.into_iter().filter_map(|slot| Some((slot.id()?, slot))).collect();
+        self.seen.retain(|id, seen| seen.is_none() || slots.contains_key(id));
+        for (id, slot) in slots {
+            let Some(mut seen) = self.seen.entry(id).or_insert_with(|| Some(Seen::default())).take() else { continue };
+            let (shared, turns) = (Arc::clone(&self.shared), Arc::clone(&self.turns));
+            self.looks.spawn(async move {
+                let _turn = turns.acquire().await;
+                if tokio::time::timeout(LOOK_LIMIT, look_at(&shared, &slot, &mut seen)).await.is_err() {
+                    tracing::warn!(sandbox.id = %id, "to look after a box takes too long; it is tried again");
+                }
+                (id, seen)
+            });
+        }
+    }
+
+    fn remember(&mut self, looked: Result<(SandboxId, Seen), JoinError>) {
+        match looked {
+            Ok((id, seen)) => drop(self.seen.insert(id, Some(seen))),
+            Err(cause) => {
+                tracing::error!(%cause, "to look after a box ended in a panic");
+                self.seen.clear();
+            }
+        }
+    }
+}
+
+async fn look_at(shared: &Shared, slot: &Arc<Slot>, seen: &mut Seen) {
+    if let (Some(retention), Some(unused)) = (shared.settings.retention, slot.unused())
+        && unused > retention
+    {
+        tracing::info!(sandbox.id = ?slot.id(), "a box was not used for so long that it is removed");
+        if let Err(error) = slot.destroy().await {
+            tracing::warn!(%error, "an old box could not be removed; it is tried again");
+        }
+        return;
+    }
+    match slot.pause_if_idle().await {
+        Ok(true) => return,
+        Ok(false) => {}
+        Err(error) => tracing::warn!(sandbox.id = ?slot.id(), %error, "an idle box could not be put to sleep"),
+    }
+    if slot.unstored() > REMEMBER_AFTER {
+        let _ = slot.remember().await;
+    }
+    look_at_use(slot, seen).await;
+}
+
+async fn look_at_use(slot: &Slot, seen: &mut Seen) {
+    let Some(Run { id, .. }) = slot.running() else { return };
+    let plan = slot.plan();
+    let limits = plan.spec.limits;
+    if limits.memory.is_none() && limits.disk.is_none() {
+        return;
+    }
+    let Ok(Stats { memory, disk, disk_is_enforced, .. }) = plan.backend.stats(id).await else { return };
+    if let (Some(used), Some(limit)) = (memory, limits.memory) {
+        let next = "beyond it processes are killed";
+        warn(slot, id, "memory", percent(used, limit), &mut seen.memory, next).await;
+    }
+    let (Some(used), Some(limit)) = (disk, limits.disk) else { return };
+    let next = if disk_is_enforced { "beyond it writes fail" } else { "beyond it the box is stopped" };
+    warn(slot, id, "disk", percent(used, limit), &mut seen.disk, next).await;
+    if used <= limit {
+        seen.stopped_at = None;
+    }
+    let most = seen.stopped_at.map_or(limit, |used| used.saturating_add(limit / 20));
+    if !disk_is_enforced && used > most {
+        seen.stopped_at = Some(used);
+        let reason = format!("it used {used} bytes on disk, more than its limit of {limit}");
+        if let Err(error) = slot.stop(&reason).await {
+            tracing::warn!(sandbox.id = %id, %error, "a box that uses too much disk could not be stopped");
+        }
+    }
+}
+
+/// Finds deaths that nobody told, and removes what is left of boxes that are to be gone.
+async fn compare_often(shared: Arc<Shared>) {
+    loop {
+        tokio::select! {
+            () = shared.stopping.cancelled() => return,
+            () = tokio::time::sleep(shared.settings.sweep_interval * SWEEPS_PER_COMPARISON) => compare(&shared).await,
+        }
+    }
+}
+
+async fn compare(shared: &Shared) {
+    recover::remove_doomed(shared).await;
+    recover::remove_orphans(shared).await;
+    for backend in shared.backends.iter().filter(|backend| backend.is_isolated()) {
+        let slots: Vec<_> = shared.slots.lock().values().cloned().collect();
+        // Those that run before the list is made must be on it.
+        let running: Vec<_> = slots
+            .into_iter()
+            .filter(|slot| slot.plan().backend.name() == backend.name())
+            .filter_map(|slot| Some((slot.running()?, slot)))
+            .collect();
+        let Ok(found) = backend.list().await else { continue };
+        let found: HashSet<_> =
+            found.into_iter().filter(|found| found.running != Running::No).map(|found| found.id).collect();
+        for (run, slot) in running.into_iter().filter(|(run, _)| !found.contains(&run.id)) {
+            slot.died(run, "it is not there any more".to_owned()).await;
         }
     }
 }

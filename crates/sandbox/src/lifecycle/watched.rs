@@ -18,8 +18,10 @@ use longshore_workspace::{
 use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::RwLock,
     time::Instant,
 };
+use tokio_util::task::AbortOnDropHandle;
 
 use super::slot::{Slot, Use};
 use crate::Error as BoxError;
@@ -27,29 +29,45 @@ use crate::Error as BoxError;
 /// A process that keeps its box awake and is killed when it has run for `timeout`.
 pub(crate) fn process(process: Process, used: Use, timeout: Option<Duration>) -> Process {
     let Process { stdin, stdout, stderr, control } = process;
-    let deadline = timeout.map(|timeout| Instant::now() + timeout);
-    Process { stdin, stdout, stderr, control: Box::new(Control { inner: control, deadline, _used: used }) }
+    let inner = Arc::new(RwLock::new(control));
+    let end = timeout.map(|timeout| {
+        let deadline = Instant::now() + timeout;
+        let killer = AbortOnDropHandle::new(tokio::spawn(kill_at(deadline, Arc::clone(&inner))));
+        (deadline, killer)
+    });
+    Process { stdin, stdout, stderr, control: Box::new(Control { inner, end, _used: used }) }
+}
+
+/// Ends a process for which nobody waits; perhaps somebody reads what it says.
+async fn kill_at(deadline: Instant, control: Arc<RwLock<Box<dyn ProcessControl>>>) {
+    tokio::time::sleep_until(deadline).await;
+    if let Err(error) = control.read().await.signal(Signal::Kill).await {
+        tracing::warn!(%error, "a process whose time is over could not be killed");
+    }
 }
 
 struct Control {
-    inner: Box<dyn ProcessControl>,
-    deadline: Option<Instant>,
+    /// Whoever waits for the end has it for writing.
+    inner: Arc<RwLock<Box<dyn ProcessControl>>>,
+    /// When the process is killed, and what does so if nobody waits then.
+    end: Option<(Instant, AbortOnDropHandle<()>)>,
     _used: Use,
 }
 
 #[async_trait]
 impl ProcessControl for Control {
     async fn signal(&self, signal: Signal) -> Result<(), Error> {
-        self.inner.signal(signal).await
+        self.inner.read().await.signal(signal).await
     }
 
     async fn wait(&mut self) -> Result<ExitStatus, Error> {
-        let Some(deadline) = self.deadline else { return self.inner.wait().await };
-        if let Ok(ended) = tokio::time::timeout_at(deadline, self.inner.wait()).await {
+        let mut inner = self.inner.write().await;
+        let Some((deadline, _)) = &self.end else { return inner.wait().await };
+        if let Ok(ended) = tokio::time::timeout_at(*deadline, inner.wait()).await {
             return ended;
         }
-        self.inner.signal(Signal::Kill).await?;
-        self.inner.wait().await
+        inner.signal(Signal::Kill).await?;
+        inner.wait().await
     }
 }
 

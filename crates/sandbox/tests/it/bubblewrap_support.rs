@@ -228,7 +228,7 @@ fn named(start: &str) -> Vec<i32> {
         .collect()
 }
 
-fn find_folders(folder: &Path, name: &str, depth: u32) -> Vec<PathBuf> {
+pub(crate) fn find_folders(folder: &Path, name: &str, depth: u32) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {

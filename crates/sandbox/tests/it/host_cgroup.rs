@@ -55,6 +55,14 @@ impl Drop for Real {
 }
 
 #[test]
+fn a_group_is_made_although_somebody_removed_the_empty_one_above() {
+    let Some(real) = Real::new() else { return };
+    drop(Cgroups::find(&real.name));
+    assert!(real.group.folders().iter().all(|folder| !folder.parent().expect("the deployment's").exists()));
+    real.group.create().expect("a group");
+}
+
+#[test]
 fn a_group_holds_limits_and_processes() {
     let Some(mut real) = Real::new() else { return };
     real.group.create().expect("a group");

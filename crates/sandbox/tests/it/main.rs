@@ -17,3 +17,4 @@ mod docker_walls;
 mod egress;
 mod host_cgroup;
 mod host_disk;
+mod lifecycle;

@@ -117,12 +117,10 @@ pub struct Usage {
 /// The file with the processes of a group.
 const MEMBERS: &str = "cgroup.procs";
 
+/// Makes a group with those above it: somebody may have tidied up an empty one.
 fn make(folder: &Path) -> Result<(), Error> {
-    match fs::create_dir(folder) {
-        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(cause) => Err(Error::failed(format!("make the control group {}", folder.display()), cause)),
-        Ok(()) => Ok(()),
-    }
+    fs::create_dir_all(folder)
+        .map_err(|cause| Error::failed(format!("make the control group {}", folder.display()), cause))
 }
 
 fn remove(folder: &Path) -> Result<(), Error> {
