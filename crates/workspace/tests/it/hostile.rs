@@ -233,16 +233,16 @@ async fn a_long_list_of_little_is_an_error() {
 #[tokio::test]
 async fn bytes_that_end_in_no_way_are_an_error() {
     let metadata = br#"{"Ok":{"kind":"file","len":18446744073709551615,"modified":99999999999999999999999999}}"#;
-    for end in [None, Some("%%%"), Some("e30"), Some("bnVsbA")] {
+    for end in [None, Some(("end", "%%%")), Some(("end", "e30")), Some(("end", "bnVsbA")), Some(("other", ""))] {
         let count = Arc::new(AtomicUsize::new(0));
         let remote = answering(move || {
             let mut frames = vec![data(head(metadata))];
             if count.fetch_add(1, Ordering::Relaxed) == 0 {
                 frames.push(data(&b"content"[..]));
             }
-            if let Some(end) = end {
+            if let Some((name, value)) = end {
                 let mut trailers = HeaderMap::new();
-                trailers.insert("end", end.parse().expect("a value"));
+                trailers.insert(name, value.parse().expect("a value"));
                 frames.push(Frame::trailers(trailers));
             }
             Box::pin(stream::iter(frames))

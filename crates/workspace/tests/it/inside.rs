@@ -149,13 +149,18 @@ async fn processes_of_its_box_cannot_end_it() {
 }
 
 #[tokio::test]
-async fn it_collects_orphans() {
+async fn it_collects_orphans_and_nobody_else() {
     let place = Place::remote(Setup::default());
+    let mut held = place.workspace.spawn(sh("echo $$; exit 3")).await.expect("it starts");
+    let held_number = read_until(&mut held.stdout, "\n").await;
+    assert_eq!(held.control.wait().await.expect("an end"), ExitStatus::Exited(3));
     let run = place.sh("setsid sh -c 'exec sleep 0.05' >/dev/null 2>&1 & echo $!").await;
-    let number = run.stdout.trim().to_owned();
-    until("it is collected", || !Path::new("/proc").join(&number).exists()).await;
-    // Its own children are still told from them.
-    assert_eq!(place.sh("exit 3").await.status, ExitStatus::Exited(3));
+    let listed = |number: &str| Path::new("/proc").join(number.trim()).exists();
+    until("the orphan is collected", || !listed(&run.stdout)).await;
+    // As long as somebody holds a process, its number is nobody else's.
+    assert!(listed(&held_number));
+    drop(held);
+    until("it is collected", || !listed(&held_number)).await;
 }
 
 #[tokio::test]
