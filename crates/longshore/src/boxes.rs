@@ -1,20 +1,17 @@
 //! The boxes that the operator asked for.
 
-use std::{collections::BTreeSet, fs, io::Write as _, path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use longshore_sandbox::{Backend, Backends, Circumstances, Deployment, Finding, KINDS, Kind, Sandboxes, Settings};
 use longshore_store::Store;
 use longshore_workspace::LocalOptions;
-use uuid::Uuid;
 
 use crate::{
     config::{AUTOMATIC, Config},
+    deployment,
     settings::Environment,
 };
-
-/// The file with the deployment's name.
-const NAME_FILE: &str = "deployment";
 
 /// Makes all kinds of boxes that can be asked for or are stored.
 pub(crate) struct Maker<'a> {
@@ -39,6 +36,13 @@ impl Maker<'_> {
         } else {
             settings.working_dir.clone_from(&self.local.working_dir);
             tracing::warn!("no isolation: agents and clients work on this machine as the server's user");
+        }
+        settings.keeps_unknown = deployment::has_older_database(&deployment.dir, &*store).await?;
+        if settings.keeps_unknown {
+            tracing::error!(
+                "the database is older than the boxes: it was lost, or restored from a backup. Boxes that it does not know \
+                 are stopped and their files kept until their retention ends; stop this server now if you have a newer one"
+            );
         }
         let mut backends = vec![backend];
         let stored = store.sandboxes().await.context("the stored boxes cannot be read")?;
@@ -105,7 +109,7 @@ impl Maker<'_> {
 
     fn deployment(&self) -> Result<Deployment> {
         Ok(Deployment {
-            name: name(self.data_dir)?,
+            name: deployment::name(self.data_dir)?,
             dir: self.data_dir.join("boxes"),
             program: std::env::current_exe().context("the program's own file is not known")?,
         })
@@ -116,27 +120,6 @@ impl Maker<'_> {
 pub(crate) struct Examined {
     pub(crate) name: &'static str,
     pub(crate) findings: Vec<Finding>,
-}
-
-/// The deployment's name: made once and kept, so that the next start finds the boxes of this one.
-fn name(data_dir: &Path) -> Result<String> {
-    let path = data_dir.join(NAME_FILE);
-    let context = || format!("the file {} cannot be used", path.display());
-    match fs::read_to_string(&path) {
-        Ok(name) if is_name(name.trim()) => return Ok(name.trim().to_owned()),
-        Ok(_) => bail!("the file {} does not hold a name: remove it if this server has no boxes", path.display()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error).with_context(context),
-    }
-    let name = Uuid::new_v4().simple().to_string()[..12].to_owned();
-    let mut file = tempfile::NamedTempFile::new_in(data_dir).with_context(context)?;
-    writeln!(file, "{name}").and_then(|()| file.as_file().sync_all()).with_context(context)?;
-    file.persist(&path).with_context(context)?;
-    Ok(name)
-}
-
-fn is_name(name: &str) -> bool {
-    (1..=32).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
 }
 
 fn is_in_container(environment: &Environment) -> bool {

@@ -50,6 +50,8 @@ pub(crate) struct Lifecycle {
     pub(crate) on_shutdown: Option<WhenStopped>,
     /// Boxes that are made at the same time.
     max_starting: Option<usize>,
+    /// Boxes that there may be.
+    max_boxes: Option<usize>,
     /// Seconds between two looks at deadlines, disks and memory.
     sweep_interval: Option<u64>,
 }
@@ -125,8 +127,17 @@ impl Config {
 
     /// What the operator decides about boxes.
     pub(crate) fn settings(&self) -> Result<Settings> {
-        let Lifecycle { per, volumes, folder, private_allowed, retention, on_shutdown, max_starting, sweep_interval } =
-            &self.lifecycle;
+        let Lifecycle {
+            per,
+            volumes,
+            folder,
+            private_allowed,
+            retention,
+            on_shutdown,
+            max_starting,
+            max_boxes,
+            sweep_interval,
+        } = &self.lifecycle;
         let default = Settings::default();
         let pools: Vec<_> =
             self.pool.iter().map(|pool| Pool { options: pool.sandbox.clone(), size: pool.size }).collect();
@@ -155,6 +166,7 @@ impl Config {
                 Some(WhenStopped::Destroy) => OnShutdown::Destroy,
             },
             max_starting: max_starting.unwrap_or(default.max_starting),
+            max_boxes: max_boxes.unwrap_or(default.max_boxes),
             sweep_interval: sweep_interval
                 .map_or(default.sweep_interval, |seconds| Duration::from_secs(seconds.max(1))),
             pools,

@@ -5,6 +5,7 @@ mod boxes;
 mod cli;
 mod config;
 mod demo;
+mod deployment;
 mod doctor;
 mod failure;
 mod guard;

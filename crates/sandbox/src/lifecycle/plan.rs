@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use longshore_protocol::sandbox::{NetworkMode, ResourceLimits, SandboxOptions};
+use longshore_protocol::sandbox::{ByteSize, NetworkMode, ResourceLimits, SandboxOptions};
 
 use super::Settings;
 use crate::{
@@ -219,6 +219,32 @@ fn check_ceilings(wish: &SandboxOptions, operator: &SandboxOptions) -> Result<()
         return Err(Error::Invalid(format!("boxes are made by {set} here, not by {wanted}")));
     }
     check_reach(wish, operator)
+}
+
+/// Options of a box that was made when the operator may have allowed more: limits and hosts are cut to what is allowed now.
+///
+/// # Errors
+/// [`Error::Invalid`] for what cannot be cut: the kind, or a network.
+pub(crate) fn within_ceilings(mut options: SandboxOptions, operator: &SandboxOptions) -> Result<SandboxOptions, Error> {
+    if let (Some(own), Some(most)) = (&mut options.resource_limits, &operator.resource_limits) {
+        let least = |own: Option<u64>, most: Option<u64>| own.into_iter().chain(most).min();
+        own.memory = least(own.memory.map(|size| size.0), most.memory.map(|size| size.0)).map(ByteSize);
+        own.disk = least(own.disk.map(|size| size.0), most.disk.map(|size| size.0)).map(ByteSize);
+        own.cpus = own.cpus.into_iter().chain(most.cpus).min();
+        own.pids = own.pids.into_iter().chain(most.pids).min();
+    }
+    for (own, most) in [(&mut options.timeout, operator.timeout), (&mut options.idle_timeout, operator.idle_timeout)] {
+        if let Some(most) = most.filter(|most| *most > 0) {
+            *own = Some(own.filter(|own| (1..=most).contains(own)).unwrap_or(most));
+        }
+    }
+    if let (Some(own), Some(allowed)) = (&mut options.allowed_hosts, &operator.allowed_hosts) {
+        own.retain(|host| allowed.contains(host));
+    } else if operator.network_mode == Some(NetworkMode::None) {
+        options.allowed_hosts = None;
+    }
+    check_ceilings(&options, operator)?;
+    Ok(options)
 }
 
 fn check_reach(wish: &SandboxOptions, operator: &SandboxOptions) -> Result<(), Error> {
@@ -437,6 +463,28 @@ mod tests {
         let changed = change(json!({"memory": "512m", "disk": "1g"})).unwrap();
         let limits = Limits { memory: Some(512 << 20), disk: Some(1 << 30), pids: Some(50), cpu_milli: None };
         assert_eq!((changed.spec.limits, changed.spec.timeout), (limits, made.spec.timeout));
+    }
+
+    #[test]
+    fn a_box_of_before_has_no_more_than_is_allowed_now() {
+        let made = options(json!({
+            "resource_limits": {"memory": "2g", "pids": 50}, "timeout": 0, "idle_timeout": 100,
+            "allowed_hosts": ["example.com", "example.org"],
+        }));
+        let operator = options(json!({
+            "resource_limits": {"memory": "1g", "disk": "5g"}, "timeout": 60, "idle_timeout": 600,
+            "allowed_hosts": ["example.com"],
+        }));
+        let now = json!({
+            "resource_limits": {"memory": "1g", "disk": "5g", "pids": 50}, "timeout": 60, "idle_timeout": 100,
+            "allowed_hosts": ["example.com"],
+        });
+        assert_eq!(within_ceilings(made.clone(), &operator).unwrap(), options(now));
+        let closed = within_ceilings(made.clone(), &options(json!({"network_mode": "none"}))).unwrap();
+        assert_eq!(closed.allowed_hosts, None);
+        assert_eq!(within_ceilings(made.clone(), &SandboxOptions::default()).unwrap(), made);
+        let open = options(json!({"network_mode": "bridge"}));
+        within_ceilings(open, &operator).unwrap_err();
     }
 
     #[test]

@@ -3,9 +3,10 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
-use longshore_protocol::sandbox::SandboxState;
+use longshore_protocol::sandbox::{SandboxOptions, SandboxState};
 use longshore_store::{Sandbox, SandboxChange};
 
 use super::{Key, Shared, journal::now, plan, slot::Slot};
@@ -31,6 +32,9 @@ pub(crate) async fn recover(shared: &Arc<Shared>) -> Result<(), Error> {
     let mut doomed = Vec::new();
     for row in rows {
         let id = SandboxId(row.id);
+        if is_kept(shared, &row) {
+            continue;
+        }
         let Some(key) = key(shared, &row).await else {
             doomed.push(row);
             continue;
@@ -40,16 +44,24 @@ pub(crate) async fn recover(shared: &Arc<Shared>) -> Result<(), Error> {
         } else {
             as_stored(shared, &row)
         };
-        match place(shared, key.clone(), &row, running) {
-            Ok(slot) => {
-                let slot = Arc::new(slot);
-                shared.slots.lock().insert(key, Arc::clone(&slot));
-                let was_there = matches!(row.state, SandboxState::Ready | SandboxState::Paused);
-                if was_there && running == Running::No {
-                    slot.found_lost(id).await;
+        let slot = match place(shared, key.clone(), &row, running) {
+            Ok(slot) => slot,
+            Err(error) => {
+                tracing::error!(sandbox.id = %id, %error, "a stored box cannot be used as it is");
+                match unusable(shared, key.clone(), &row, error).await {
+                    Ok(slot) => slot,
+                    Err(error) => {
+                        tracing::error!(sandbox.id = %id, %error, "a stored box is left alone");
+                        continue;
+                    }
                 }
             }
-            Err(error) => tracing::error!(sandbox.id = %id, %error, "a stored box cannot be used; it is left alone"),
+        };
+        let slot = Arc::new(slot);
+        shared.slots.lock().insert(key, Arc::clone(&slot));
+        let was_there = matches!(row.state, SandboxState::Ready | SandboxState::Paused);
+        if was_there && running == Running::No && !slot.is_blocked() {
+            slot.found_lost(id).await;
         }
     }
     let shared = Arc::clone(shared);
@@ -84,9 +96,32 @@ async fn key(shared: &Shared, row: &Sandbox) -> Option<Key> {
     Some(Key { owner, conversation: row.conversation })
 }
 
+/// A stored box as a place, with no more rights than the operator gives today.
 fn place(shared: &Arc<Shared>, key: Key, row: &Sandbox, running: Running) -> Result<Slot, Error> {
-    let plan = plan::completed(&shared.settings, &shared.backends, row.options.clone(), row.working_dir.as_ref())?;
+    let options = plan::within_ceilings(row.options.clone(), &shared.settings.defaults)?;
+    let plan = plan::completed(&shared.settings, &shared.backends, options, row.working_dir.as_ref())?;
     Slot::found(Arc::clone(shared), key, plan, row, running)
+}
+
+/// A stored box that may not be as it is: it is stopped, says why, and can be removed.
+async fn unusable(shared: &Arc<Shared>, key: Key, row: &Sandbox, error: Error) -> Result<Slot, Error> {
+    let options = SandboxOptions { backend: Some(row.backend.clone()), ..SandboxOptions::default() };
+    let plan = plan::completed(&shared.settings, &shared.backends, options, row.working_dir.as_ref())?;
+    plan.backend.stop(SandboxId(row.id)).await?;
+    let reason = format!("it cannot be used any more: {error}. Remove it, with its files, to get another");
+    let slot = Slot::found(Arc::clone(shared), key, plan, row, Running::No)?;
+    slot.block(Error::Invalid(reason));
+    Ok(slot)
+}
+
+/// Whether a row is of a box that was found without one and is kept for whoever may miss it.
+fn is_kept(shared: &Shared, row: &Sandbox) -> bool {
+    let unused = now().0.duration_since(row.used_at.0);
+    let is_old = shared
+        .settings
+        .retention
+        .is_some_and(|retention| Duration::try_from(unused).is_ok_and(|unused| unused > retention));
+    is_unknown(row) && !row.is_doomed && !is_old
 }
 
 async fn end(shared: &Shared, row: &Sandbox) {
@@ -97,13 +132,18 @@ async fn end(shared: &Shared, row: &Sandbox) {
     }
 }
 
-/// Removes boxes that no row names. A row comes before its box, so whatever has none is of nobody.
+/// Removes boxes that no row names, or keeps them if the settings say so. A row comes before its box, so whatever has none is
+/// of nobody, unless the rows are not those that were.
 pub(crate) async fn remove_orphans(shared: &Shared) {
     for backend in shared.backends.iter() {
         let Ok(boxes) = backend.list().await else { continue };
         let Ok(rows) = shared.store.sandboxes().await else { return };
         let known: HashSet<_> = rows.iter().map(|row| SandboxId(row.id)).collect();
         for Found { id, .. } in boxes.into_iter().filter(|found| !known.contains(&found.id)) {
+            if shared.settings.keeps_unknown {
+                keep(shared, &**backend, id).await;
+                continue;
+            }
             tracing::warn!(sandbox.id = %id, backend = backend.name(), "removing a box that nobody knows");
             raze(shared, &**backend, id).await;
         }
@@ -113,9 +153,38 @@ pub(crate) async fn remove_orphans(shared: &Shared) {
 /// Tries again to remove what could not be removed before.
 pub(crate) async fn remove_doomed(shared: &Shared) {
     let Ok(rows) = shared.store.sandboxes().await else { return };
-    for row in rows.iter().filter(|row| row.is_doomed) {
+    for row in rows.iter().filter(|row| row.is_doomed || (is_unknown(row) && !is_kept(shared, row))) {
         end(shared, row).await;
     }
+}
+
+/// Whether a row was made for a box that had none.
+fn is_unknown(row: &Sandbox) -> bool {
+    row.owner.is_none() && row.state == SandboxState::Lost
+}
+
+/// Stops a box that no row names, and gives it one, by which it is removed when its retention ends.
+async fn keep(shared: &Shared, backend: &dyn Backend, id: SandboxId) {
+    let at = now();
+    let row = Sandbox {
+        id: id.0,
+        owner: None,
+        conversation: None,
+        backend: backend.name().to_owned(),
+        options: SandboxOptions::default(),
+        working_dir: shared.settings.working_dir.to_string_lossy().into_owned(),
+        state: SandboxState::Lost,
+        reason: "it was found without a record of it".to_owned(),
+        is_doomed: false,
+        created_at: at,
+        used_at: at,
+    };
+    let stopped = backend.stop(id).await;
+    let kept = shared.store.create_sandbox(row).await;
+    tracing::error!(
+        sandbox.id = %id, backend = backend.name(), stopped = stopped.is_ok(), recorded = kept.is_ok(),
+        "a box that nobody knows was stopped; its files are kept until its retention ends"
+    );
 }
 
 /// Dooms a box that nobody has, and removes it.

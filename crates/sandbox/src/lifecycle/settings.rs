@@ -26,6 +26,11 @@ pub struct Settings {
     pub on_shutdown: OnShutdown,
     /// Boxes that are made at the same time; more wait.
     pub max_starting: usize,
+    /// Boxes that there may be, pools aside; nobody gets one more.
+    pub max_boxes: usize,
+    /// Whether boxes that no row names are kept, stopped, until their retention ends: they may be somebody's whom a lost
+    /// database knew. Otherwise they are removed.
+    pub keeps_unknown: bool,
     /// Boxes that wait to be given out.
     pub pools: Vec<Pool>,
     /// How often deadlines, disks and memory are looked at.
@@ -63,6 +68,8 @@ impl Default for Settings {
             retention: Some(Duration::from_hours(30 * 24)),
             on_shutdown: OnShutdown::Keep,
             max_starting: 4,
+            max_boxes: 4096,
+            keeps_unknown: false,
             pools: Vec::new(),
             sweep_interval: Duration::from_secs(5),
         }

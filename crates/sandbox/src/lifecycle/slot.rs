@@ -59,6 +59,8 @@ struct Inner {
     starts: u64,
     /// Whether nobody may have a box here any more.
     is_forgotten: bool,
+    /// Why the box that is here may not be used, until it is removed.
+    blocked: Option<Error>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -118,6 +120,7 @@ impl Slot {
             failure: None,
             starts: 0,
             is_forgotten: false,
+            blocked: None,
         };
         let (watchers, _) = broadcast::channel(MAX_BEHIND);
         Self { shared, key, transition: tokio::sync::Mutex::new(()), inner: Mutex::new(inner), watchers }
@@ -264,6 +267,9 @@ impl Slot {
     async fn bring_up(self: &Arc<Self>) -> Result<(), Error> {
         let (made, state, plan) = {
             let inner = self.inner.lock();
+            if let Some(error) = &inner.blocked {
+                return Err(error.clone());
+            }
             (inner.made, inner.state, inner.plan.clone())
         };
         if let (Some(made), SandboxState::Paused) = (made, state) {
@@ -297,6 +303,7 @@ impl Slot {
 
     /// A row before the box.
     async fn insert(&self, plan: &Plan) -> Result<SandboxId, Error> {
+        self.check_room()?;
         let (id, at) = (SandboxId::random(), now());
         let row = row(id, Some(&self.key), plan, at);
         let is_new = self.shared.store.create_sandbox(row).await;
@@ -305,6 +312,17 @@ impl Slot {
         }
         self.inner.lock().made = Some(Made { id, at });
         Ok(id)
+    }
+
+    fn check_room(&self) -> Result<(), Error> {
+        let slots: Vec<_> = self.shared.slots.lock().values().cloned().collect();
+        let (count, most) = (slots.iter().filter(|slot| slot.id().is_some()).count(), self.shared.settings.max_boxes);
+        if count < most {
+            return Ok(());
+        }
+        Err(Error::Invalid(format!(
+            "there are {most} boxes already, as many as may be here: remove one that is not needed"
+        )))
     }
 
     async fn take_from_pool(&self, plan: &Plan) -> Result<bool, Error> {
@@ -361,6 +379,18 @@ impl Slot {
     async fn lose(&self, id: SandboxId, reason: String) {
         self.inner.lock().house = None;
         self.tell(id, SandboxState::Lost, reason).await;
+    }
+
+    /// Lets nobody use the box that is here, for a reason that its owner is told.
+    pub(crate) fn block(&self, error: Error) {
+        let mut inner = self.inner.lock();
+        inner.state = SandboxState::Failed;
+        inner.reason = error.to_string();
+        inner.blocked = Some(error);
+    }
+
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.inner.lock().blocked.is_some()
     }
 
     /// The box ended while no server ran.
@@ -474,7 +504,7 @@ impl Slot {
         recover::doom(&self.shared, made.id).await?;
         {
             let mut inner = self.inner.lock();
-            (inner.made, inner.house) = (None, None);
+            (inner.made, inner.house, inner.blocked) = (None, None, None);
             inner.state = SandboxState::Queued;
         }
         recover::raze(&self.shared, &*backend, made.id).await;

@@ -140,7 +140,10 @@ async fn look_at(shared: &Shared, slot: &Arc<Slot>, seen: &mut Seen) {
         && unused > retention
     {
         tracing::info!(sandbox.id = ?slot.id(), "a box was not used for so long that it is removed");
-        if let Err(error) = slot.destroy().await {
+        let slot = Arc::clone(slot);
+        // Apart, since a removal that is given up midway would leave a box that is doomed and still used.
+        let removed = shared.tracker.spawn(async move { slot.destroy().await });
+        if let Ok(Err(error)) = removed.await {
             tracing::warn!(%error, "an old box could not be removed; it is tried again");
         }
         return;
