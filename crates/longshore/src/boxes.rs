@@ -32,7 +32,7 @@ impl Maker<'_> {
         let name = backend.name();
         settings.defaults.backend = Some(name.to_owned());
         if backend.is_isolated() {
-            tracing::info!(backend = name, "work is done in boxes (--sandbox local: on this machine instead)");
+            tracing::info!(backend = name, "agents and clients work in boxes");
         } else {
             settings.working_dir.clone_from(&self.local.working_dir);
             tracing::warn!("no isolation: agents and clients work on this machine as the server's user");
@@ -51,7 +51,9 @@ impl Maker<'_> {
         for other in others {
             backends.push(self.backend(other, &deployment)?);
         }
-        Ok(Sandboxes::new(settings, Backends::new(backends), store))
+        let sandboxes = Sandboxes::new(settings, Backends::new(backends), store);
+        sandboxes.check_settings().context("boxes cannot be as the configuration says")?;
+        Ok(sandboxes)
     }
 
     /// What this machine can do for each kind, and which of them would be used; none if the one that is asked for does not
@@ -84,6 +86,7 @@ impl Maker<'_> {
     /// In a container the container is the box. Else the first that works here; if none does, nothing isolates.
     async fn automatic(&self, deployment: &Deployment) -> Result<Arc<dyn Backend>> {
         if is_in_container(self.environment) {
+            tracing::info!("this is a container, which is the box (--sandbox bubblewrap or docker: boxes in it)");
             return self.backend("local", deployment);
         }
         for name in ["docker", "bubblewrap"] {

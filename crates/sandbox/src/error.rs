@@ -16,7 +16,7 @@ pub enum Error {
     #[error("{0}")]
     Invalid(String),
     /// There is no such box, or it is not running.
-    #[error("the box is gone: {0}")]
+    #[error("there is no box to use: {0}")]
     Gone(String),
     /// Anything else that the engine or the system says.
     #[error("cannot {what}: {cause}")]

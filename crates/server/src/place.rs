@@ -127,7 +127,8 @@ impl Place {
     /// The place of the routes outside any conversation.
     pub(crate) async fn of(principal: &Principal, state: &AppState) -> Result<Self, ApiError> {
         let workspace = state.workspaces().workspace(principal).await;
-        let workspace = workspace.map_err(|error| ApiError::internal("The workspace cannot be reached", &error))?;
+        let workspace =
+            workspace.map_err(|error| ApiError::conflict(format!("The workspace cannot be used: {error}")))?;
         let scope = Scope { owner: principal.user().clone(), conversation: None };
         Ok(Self { workspace, scope, is_confined: false })
     }

@@ -14,7 +14,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use longshore_protocol::ConversationId;
+use longshore_protocol::{ConversationId, sandbox::SandboxOptions};
 use uuid::Uuid;
 
 use self::{
@@ -79,9 +79,8 @@ async fn work(options: Run, environment: Environment, task: Option<String>) -> R
         (None, task) => {
             // Without a model there is nothing to make a folder for.
             options.model.required(&environment)?;
-            let sandbox = options.sandbox.clone().filter(|sandbox| sandbox.backend.as_deref() != Some("local"));
             let task = task.as_deref().unwrap_or_default();
-            (runs.create(ConversationId(Uuid::new_v4()), &workspace, sandbox, task)?, true)
+            (runs.create(ConversationId(Uuid::new_v4()), &workspace, boxed(&options), task)?, true)
         }
     };
     check_same_place(&folder, &options, &workspace)?;
@@ -98,6 +97,11 @@ async fn work(options: Run, environment: Environment, task: Option<String>) -> R
     };
     let Built { engine, sandboxes, .. } = build(plan, &environment).await?;
     sandboxes.recover().await.context("the boxes of the last run cannot be found")?;
+    if folder.sandbox().is_some() {
+        // Now and not in the middle of the work, where a model would be asked again and again about a box that cannot be had.
+        sandboxes.user_place(&session::owner()).context("the box cannot be had")?;
+        sandboxes.resume(&session::owner(), None).await.context("the box cannot be had")?;
+    }
     let mut screen = Screen::new(form(&options), &folder.working_dir().to_string_lossy());
     let end = Box::pin(async {
         let session = if is_new {
@@ -157,10 +161,15 @@ fn workspace(folder: Option<&Path>) -> Result<PathBuf> {
     Ok(real)
 }
 
+/// The box that a run is asked to work in; none for this machine.
+fn boxed(options: &Run) -> Option<SandboxOptions> {
+    options.sandbox.clone().filter(|sandbox| sandbox.backend.as_deref() != Some("local"))
+}
+
 /// An earlier run stays where it was.
 fn check_same_place(folder: &Folder, options: &Run, workspace: &Path) -> Result<()> {
     let place = folder.workspace();
-    if options.sandbox.is_some() && options.sandbox.as_ref() != folder.sandbox() {
+    if options.sandbox.is_some() && boxed(options).as_ref() != folder.sandbox() {
         return Err(usage(format!("run {} stays where it began: leave --sandbox out", folder.short_id())));
     }
     if options.workspace.is_some() && place != workspace {

@@ -45,7 +45,7 @@ pub use self::{
     place::Place,
     settings::{OnShutdown, Pool, Settings},
 };
-use crate::{Backends, Error};
+use crate::{Backends, Error, egress::Networks};
 
 /// How long boxes may take to end when the server stops.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -113,6 +113,17 @@ impl Sandboxes {
     /// [`Error::Invalid`] says which option cannot be had.
     pub fn check(&self, wish: &SandboxOptions) -> Result<(), Error> {
         plan::plan(&self.shared.settings, &self.shared.backends, wish).map(drop)
+    }
+
+    /// Whether what the operator set makes sense: boxes of those who ask for nothing, pools, networks.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] says what does not.
+    pub fn check_settings(&self) -> Result<(), Error> {
+        let Shared { settings, backends, .. } = &*self.shared;
+        Networks::parse(&settings.private_allowed)?;
+        plan::plan(settings, backends, &SandboxOptions::default())?;
+        settings.pools.iter().try_for_each(|pool| plan::plan(settings, backends, &pool.options).map(drop))
     }
 
     /// The folder in a box that a client means by `folder`: in a box a relative one starts at its root, without isolation in
@@ -301,5 +312,5 @@ impl Sandboxes {
 }
 
 fn no_box() -> Error {
-    Error::Gone("there is none here yet; it is made when it is first used".to_owned())
+    Error::Gone("it is made when it is first used".to_owned())
 }

@@ -261,7 +261,10 @@ fn check_reach(wish: &SandboxOptions, operator: &SandboxOptions) -> Result<(), E
                 ));
             }
             match wanted.iter().find(|host| !allowed.contains(host)) {
-                Some(host) => refuse(format!("{host} is not allowed here; hosts that are: {}", allowed.join(", "))),
+                Some(host) => refuse(format!(
+                    "{host} is not allowed here; write entries as they stand in: {}",
+                    allowed.join(", ")
+                )),
                 None => Ok(()),
             }
         }

@@ -439,6 +439,9 @@ impl Slot {
         let _turn = self.transition.lock().await;
         let (id, backend) = {
             let mut inner = self.inner.lock();
+            if inner.house.is_some() && inner.state == SandboxState::Paused {
+                return Ok(false);
+            }
             let Some(house) = inner.house.as_ref().filter(|_| inner.state == SandboxState::Ready) else {
                 return Err(Error::Gone("it does not run".to_owned()));
             };
@@ -481,7 +484,7 @@ impl Slot {
         let _turn = self.transition.lock().await;
         let (made, plan) = {
             let inner = self.inner.lock();
-            (inner.made.ok_or_else(|| Error::Gone("there is none here yet".to_owned()))?, inner.plan.clone())
+            (inner.made.ok_or_else(super::no_box)?, inner.plan.clone())
         };
         let plan = plan::with_limits(&self.shared.settings, &self.shared.backends, &plan, limits)?;
         plan.backend.set_limits(made.id, &plan.spec.limits).await?;

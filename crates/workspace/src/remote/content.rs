@@ -98,7 +98,7 @@ impl<S: Source> Content<S> {
             };
             match next {
                 Ok(Some(bytes)) => {
-                    self.offset += bytes.len() as u64;
+                    self.offset = self.offset.saturating_add(bytes.len() as u64);
                     self.tell(bytes.len() as u64);
                     return Ok(Some(bytes));
                 }

@@ -17,6 +17,7 @@ use std::{
 
 use async_trait::async_trait;
 use link::{Link, Repeat};
+use tokio::sync::Semaphore;
 
 use crate::{
     Command, Connect, Entry, Error, FileWriter, Findings, Metadata, Parents, Process, Reader, Search, SearchLimits,
@@ -26,6 +27,9 @@ use crate::{
 
 /// The largest answer, but for lists.
 const MAX_ANSWER: usize = 1 << 20;
+
+/// How many lists and findings are taken in at a time, whatever the number of places: each may be large.
+static LARGE: Semaphore = Semaphore::const_new(4);
 
 /// The largest list of what is in a folder.
 const MAX_LIST: usize = 64 << 20;
@@ -131,6 +135,7 @@ impl Workspace for Remote {
 
     async fn list(&self, path: &Path) -> Result<Vec<Entry>, Error> {
         let call = Call::List { path: path.into() };
+        let _turn = LARGE.acquire().await;
         let Listing(listed) = self.link.ask_for(&call, MAX_LIST, self.link.answer_timeout()).await?;
         Ok(listed.into_iter().map(Entry::from).collect())
     }

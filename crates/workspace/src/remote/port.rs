@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use futures::{Stream, stream};
 use serde::de::DeserializeOwned;
-use tokio::{io::AsyncWrite, sync::mpsc};
+use tokio::{io::AsyncWrite, runtime::Handle, sync::mpsc, time::timeout};
 use tokio_util::sync::PollSender;
 
 use super::{content, link::Link};
@@ -25,6 +25,9 @@ use crate::{
 
 /// How many parts wait to be sent.
 const MAX_PARTS: usize = 2;
+
+/// How long the other side of a connection gets to take what was said last.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// The largest part.
 const CHUNK: usize = 256 << 10;
@@ -42,16 +45,31 @@ pub(super) async fn accept(link: &Arc<Link>) -> Result<(Reader, Writer), Error> 
 
 /// Both halves of a connection that bytes in both directions are.
 fn connection(upload: Upload, incoming: Incoming) -> (Reader, Writer) {
-    let pieces = stream::unfold(incoming, async |mut incoming| {
-        let piece = match incoming.next().await {
-            Ok(piece) => Ok(piece?),
+    let pieces = stream::unfold(Answers(Some(incoming)), async |mut answers| {
+        let piece = match answers.0.as_mut()?.next().await {
+            Ok(Some(piece)) => Ok(piece),
+            Ok(None) => {
+                answers.0 = None;
+                return None;
+            }
             Err(Ending::Failed(failure)) => Err(failure.into_io()),
             Err(Ending::Cut(cause)) => Err(io::Error::new(io::ErrorKind::ConnectionReset, cause)),
         };
-        Some((piece, incoming))
+        Some((piece, answers))
     });
     let Upload { parts, finished } = upload;
     (content::shared(pieces), Box::pin(Half { parts: PollSender::new(parts), finished }))
+}
+
+/// What comes from a connection. Whoever stops to read may have said something last, which the end of the whole exchange would
+/// swallow, so that waits until the other side has ended, too, or for [`LINGER`].
+struct Answers(Option<Incoming>);
+
+impl Drop for Answers {
+    fn drop(&mut self) {
+        let (Some(mut incoming), Ok(runtime)) = (self.0.take(), Handle::try_current()) else { return };
+        runtime.spawn(timeout(LINGER, async move { while let Ok(Some(_)) = incoming.next().await {} }));
+    }
 }
 
 /// Makes a call that is followed by bytes, which go in here; the answer comes soon if `time` says so.

@@ -115,6 +115,23 @@ async fn a_connection_that_nobody_takes_is_closed() {
 }
 
 #[tokio::test]
+async fn what_is_said_last_is_heard() {
+    let (place, remote, port) = proxied().await;
+    for _ in 0..20 {
+        let connect = tokio::net::TcpStream::connect(("127.0.0.1", port));
+        let (accepted, stream) = tokio::join!(remote.accept(), connect);
+        let ((reader, mut writer), mut stream) = (accepted.expect("a connection"), stream.expect("a connection"));
+        stream.write_all(b"may I?").await.expect("a write");
+        writer.write_all(b"no").await.expect("a write");
+        drop((reader, writer));
+        let mut heard = Vec::new();
+        stream.read_to_end(&mut heard).await.expect("an end in order");
+        assert_eq!(heard, b"no");
+    }
+    drop(place);
+}
+
+#[tokio::test]
 async fn a_place_without_a_proxy_says_so() {
     let place = Place::remote(Setup::default());
     let error = place.boxd.as_ref().expect("a boxd").remote().accept().await.err().expect("there is none");

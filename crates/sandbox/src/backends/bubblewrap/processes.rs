@@ -21,8 +21,9 @@ use crate::{Limits, SandboxId, host::cgroup::Usage};
 const ROUNDS: u32 = 200;
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Memory that `boxd` may take where its limit is also that of each process which it starts.
-const OWN_MEMORY: u64 = 256 << 20;
+/// Memory that `boxd` may take where its limit is also that of each process which it starts. It uses a few megabytes, but its
+/// allocator sets a gigabyte of addresses aside.
+const OWN_MEMORY: u64 = 1280 << 20;
 
 /// The name of the processes of bubblewrap for a box.
 pub(super) fn mark(deployment: &str, id: SandboxId) -> String {
