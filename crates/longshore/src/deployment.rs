@@ -102,7 +102,7 @@ mod tests {
         assert_ne!(second, first);
         assert_eq!((name(&one).unwrap(), name(&two).unwrap()), (first, second));
         fs::rename(&one, folder.path().join("moved")).unwrap();
-        fs::write(two.join(NAME_FILE), "a name?\n").unwrap();
+        fs::write(two.join(NAME_FILE), "???\n").unwrap();
         name(&two).unwrap_err();
     }
 
