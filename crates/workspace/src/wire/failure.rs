@@ -8,7 +8,7 @@ use super::Os;
 use crate::Error;
 
 /// Kinds of errors that have no number of the system's but still a meaning.
-const KINDS: [(&str, io::ErrorKind); 9] = [
+const KINDS: [(&str, io::ErrorKind); 12] = [
     ("not_found", io::ErrorKind::NotFound),
     ("permission_denied", io::ErrorKind::PermissionDenied),
     ("already_exists", io::ErrorKind::AlreadyExists),
@@ -18,6 +18,9 @@ const KINDS: [(&str, io::ErrorKind); 9] = [
     ("broken_pipe", io::ErrorKind::BrokenPipe),
     ("write_zero", io::ErrorKind::WriteZero),
     ("unexpected_eof", io::ErrorKind::UnexpectedEof),
+    ("storage_full", io::ErrorKind::StorageFull),
+    ("quota_exceeded", io::ErrorKind::QuotaExceeded),
+    ("read_only_filesystem", io::ErrorKind::ReadOnlyFilesystem),
 ];
 
 /// Why something was not done: what gives the same [`Error`], with the same message, at the other end.

@@ -1,0 +1,9 @@
+//! Boxes under attack from inside, over the server's own API: nothing leaves them, and the server and the other boxes
+//! work on.
+
+mod attack;
+mod boxd;
+mod files;
+mod ground;
+mod kernel;
+mod processes;
