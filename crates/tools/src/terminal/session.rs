@@ -228,10 +228,9 @@ impl Session {
         timeout: Option<f64>,
         call: &Call,
     ) -> Result<TerminalObservation, Error> {
-        if let Some(Ended { exit_code, .. }) = &before {
-            self.notes = format!(
-                "[The previous command completed with exit code {exit_code}; the rest of its output comes first.]\n"
-            );
+        if let Some(ended) = &before {
+            let how = ended.in_words();
+            self.notes = format!("[The previous command {how}; the rest of its output comes first.]\n");
         }
         if self.shell.as_ref().is_some_and(Shell::is_gone) {
             self.end_shell().await;
@@ -316,9 +315,10 @@ impl Session {
 
     /// A command that is over.
     async fn completed(&mut self, command: &str, ended: Ended, prefix: String, sent: &str) -> TerminalObservation {
-        let Ended { exit_code, background, capture, is_shell_gone, .. } = ended;
+        let how = ended.in_words();
+        let Ended { exit_code, background, capture, is_shell_gone, lost, .. } = ended;
         let gone = if is_shell_gone { " The shell ended with it; the next command starts a new one." } else { "" };
-        let suffix = format!("\n[The command completed with exit code {exit_code}.{sent}{gone}]");
+        let suffix = format!("\n[The command {how}.{sent}{gone}]");
         let facts = self.shell.as_ref().map(|shell| shell.facts.clone()).unwrap_or_default();
         let metadata = CommandMetadata {
             exit_code,
@@ -334,7 +334,9 @@ impl Session {
         if is_shell_gone {
             self.end_shell().await;
         }
-        self.observation(command, text, metadata)
+        let mut done = self.observation(command, text, metadata);
+        done.is_error = lost.is_some();
+        done
     }
 
     /// A command that runs on.
