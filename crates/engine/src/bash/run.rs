@@ -136,6 +136,10 @@ async fn attend(place: &Place, outputs: &mut Outputs<'_>, process: Process, limi
         phase = wish;
         phase_ends = Instant::now() + grace;
     }
+    if phase == Phase::Terminating {
+        // The shell obeyed; what it had started must end, too.
+        let _ = control.signal(Signal::Kill).await;
+    }
     Ok(if timed_out { -1 } else { status.unwrap_or(-1) })
 }
 
