@@ -1,4 +1,4 @@
-//! A place that is lost while a client's command runs in it. The place is this test program again: [`place`] is what it
+//! A place that outlives the engine, and one that is lost while a client's command runs in it. The place is this test program again: [`place`] is what it
 //! does then.
 
 use std::{
@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use longshore_engine::bash::{BashService, Limits, Scope};
 use longshore_protocol::{Secret, bash::ExecuteBash};
 use longshore_store::{Keys, Owner, Sqlite};
+use longshore_testkit::call;
 use longshore_workspace::{
     Connect, Remote, RemoteOptions, Stream,
     boxd::{Address, Listen, Options, serve},
@@ -21,7 +22,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::{net::UnixStream, time::timeout};
 
-use crate::world::DEADLINE;
+use crate::world::{DEADLINE, World, until};
 
 /// Tells this program to be a place, and where.
 const PART: &str = "LONGSHORE_TEST_PLACE";
@@ -56,7 +57,7 @@ async fn a_command_that_is_lost_with_its_place_says_so() {
         .stdin(Stdio::null())
         .stdout(Stdio::null());
     let mut place = command.spawn().unwrap();
-    while !folder.path().join("socket").exists() {
+    while UnixStream::connect(folder.path().join("socket")).await.is_err() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let remote = Remote::new(Arc::new(Socket(folder.path().join("socket"))), RemoteOptions::new(folder.path()));
@@ -82,4 +83,27 @@ async fn a_command_that_is_lost_with_its_place_says_so() {
     assert_eq!(output.exit_code, Some(-1));
     assert!(output.stderr.as_deref().is_some_and(|text| text.contains("lost with the place")), "{output:?}");
     service.close().await;
+}
+
+#[tokio::test]
+async fn what_an_agent_left_running_elsewhere_outlives_the_engine_and_what_is_under_way_does_not() {
+    let world = World::new();
+    let folder = world.folder.path().join("elsewhere");
+    let leave = "nohup sleep 1000 >/dev/null 2>&1 & echo $! > left; sleep 1000 & echo $! > job";
+    let (leave, wait) = (json!({"command": leave}), json!({"command": "echo $$ > shell; touch started; sleep 1001"}));
+    world.provider.script("busy", [call("terminal", leave), call("terminal", wait)]);
+    let id = world.create("busy", json!({"workspace": {"working_dir": folder}})).await;
+    world.go(id).await;
+    until("the second command runs", async || folder.join("started").exists()).await;
+    let number = |name| std::fs::read_to_string(folder.join(name)).unwrap().trim().to_owned();
+    let (left, job, shell) = (number("left"), number("job"), number("shell"));
+    let children = format!("/proc/{shell}/task/{shell}/children");
+
+    world.engine.shutdown().await;
+    let jobs = format!("{left} {job} ");
+    until("only the jobs are left", async || std::fs::read_to_string(&children).is_ok_and(|now| now == jobs)).await;
+    // The shell takes its jobs along, but for the one that is safe from that.
+    for arguments in [["-HUP", &shell], ["-KILL", &left]] {
+        assert!(Command::new("kill").args(arguments).status().unwrap().success());
+    }
 }

@@ -58,12 +58,23 @@ impl Session {
         Self { context, settings, shell: None, notes: String::new(), is_swept: false }
     }
 
-    /// Does what is asked until `closing` fires or nobody is left to ask.
-    pub(super) async fn serve(mut self, mut requests: mpsc::Receiver<Request>, closing: CancellationToken) {
+    /// Does what is asked until `closing` fires or nobody is left to ask; then the shell ends. When `leaving` fires it goes
+    /// on.
+    pub(super) async fn serve(
+        mut self,
+        mut requests: mpsc::Receiver<Request>,
+        closing: CancellationToken,
+        leaving: CancellationToken,
+    ) {
         loop {
             let Request { action, call, reply } = tokio::select! {
                 biased;
                 () = closing.cancelled() => break,
+                () = leaving.cancelled() => {
+                    // To drop it would end it. What it takes goes with this process.
+                    std::mem::forget(self.shell.take());
+                    return;
+                }
                 request = requests.recv() => match request {
                     Some(request) => request,
                     None => break,
@@ -76,7 +87,10 @@ impl Session {
             let Call { cancel, secrets } = call;
             let call = Call { cancel: closing.child_token(), secrets };
             let forward = async {
-                cancel.cancelled().await;
+                tokio::select! {
+                    () = cancel.cancelled() => {}
+                    () = leaving.cancelled() => {}
+                }
                 call.cancel.cancel();
                 std::future::pending().await
             };

@@ -1,4 +1,4 @@
-//! A place that is lost while a tool works in it. The place is this test program again: [`place`] is what it does then.
+//! A place that outlives the tools that work in it, and one that is lost under them. The place is this test program again: [`place`] is what it does then.
 
 use std::{
     io,
@@ -118,4 +118,33 @@ async fn a_command_that_is_lost_with_its_place_is_an_error_and_the_next_one_work
 
     let next = run("ls begun").await;
     assert_eq!((text(&next.content), next.exit_code, next.is_error), ("begun", Some(0), false));
+}
+
+#[tokio::test]
+async fn what_runs_in_a_terminal_goes_on_when_it_is_left_but_not_the_call_under_way() {
+    let place = Place::new();
+    let terminal = make("terminal", Value::Null, &place.context());
+    let run = async |text: &str| {
+        let run = terminal.run(command(text).into(), Call::default());
+        tokio::time::timeout(DEADLINE, run).await.expect("the tool answers in time")
+    };
+    let begun = place.folder.path().join("begun");
+    let left = seen(run("sleep 1000 & echo $!").await.expect("it runs"));
+    let left = text(&left.content).lines().last().expect("a number").to_owned();
+    let leave = async {
+        while !begun.exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        terminal.leave().await;
+    };
+    let (under_way, ()) = tokio::join!(run("sh -c 'echo $$ > begun; exec sleep 1001'"), leave);
+    under_way.unwrap_err();
+    drop(terminal);
+
+    let other = make("terminal", Value::Null, &place.context());
+    let begun = std::fs::read_to_string(begun).expect("a number");
+    let look = format!("kill -0 {left} && ! kill -0 {}", begun.trim());
+    let look = other.run(command(&look).into(), Call::default()).await.expect("it runs");
+    assert_eq!(seen(look).exit_code, Some(0));
+    other.close().await;
 }
