@@ -42,9 +42,10 @@ from agents import (
     wait_for_action,
     wait_for_status,
 )
+from boxes import kill_quietly
 from conftest import running
 from mock_model import Turn, call, calls, failure, finish, say, terminal
-from server import Server, kill_quietly, processes_with
+from server import Server, processes_with
 from test_workspace import git, repository
 
 Make = Callable[..., Server]
