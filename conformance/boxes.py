@@ -122,17 +122,6 @@ class Boxes:
         return found
 
 
-def is_part_of_a_box(process: psutil.Process) -> bool:
-    """Whether a process makes a box, and is nothing that an agent or a client started in it."""
-    try:
-        command = process.cmdline()
-    except psutil.Error:
-        return False
-    return bool(command) and (
-        command[0].startswith("longshore-box:") or {"/.longshore/longshore", "boxd"} <= set(command)
-    )
-
-
 def is_alive(process: psutil.Process) -> bool:
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE

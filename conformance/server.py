@@ -16,7 +16,7 @@ import httpx
 import psutil
 from openhands.sdk import RemoteWorkspace, Workspace
 
-from boxes import IN_BOXES, Boxes, describe, is_alive, is_part_of_a_box, kill_quietly, options
+from boxes import IN_BOXES, Boxes, describe, is_alive, kill_quietly, options
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -158,23 +158,20 @@ class Server:
             self.seen.update(psutil.Process(self.pid).children(recursive=True))
 
     def leftovers(self) -> list[psutil.Process]:
-        """Living processes that came from this server: by descent, by process group, by being in one of its boxes, or by
-        working below its folder. Boxes themselves stay, so what makes them does not count."""
+        """Living processes that came from this server: by descent, by process group, or by working below its folder. Boxes
+        are to outlive it, with all that runs in them, so they do not count; `destroy` looks at them."""
         own = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
         if self.process:
             own.add(self.process.pid)
-        found = {process for process in self.seen if process.is_running()} | set(self.boxes.processes())
+        found = {process for process in self.seen if process.is_running()}
         for process in psutil.process_iter():
             try:
                 if os.getpgid(process.pid) in self.groups or Path(process.cwd()).is_relative_to(self.root):
                     found.add(process)
             except (psutil.Error, OSError):
                 continue
-        return [
-            process
-            for process in found
-            if process.pid not in own and is_alive(process) and not is_part_of_a_box(process)
-        ]
+        own.update(process.pid for process in self.boxes.processes())
+        return [process for process in found if process.pid not in own and is_alive(process)]
 
     def wait_for_no_leftovers(self, timeout: float = 5) -> list[psutil.Process]:
         """Returns what is still alive when the time is up: empty if all is well."""

@@ -99,6 +99,7 @@ def test_a_box_that_sleeps_sleeps_on(own_server: Make, how: str) -> None:
     mark = fresh_mark()
     workspace = server.workspace(WORKSPACE)
     assert workspace.execute_command(f"nohup sleep {mark} >/dev/null 2>&1 &").exit_code == 0
+    assert processes_with(mark)
     assert server.api.post("/api/sandbox/pause").status_code == 200
     end(server, how)
     server.start()
@@ -151,6 +152,7 @@ def test_stopped_boxes_keep_their_files_alone(own_server: Make) -> None:
     mark = fresh_mark()
     workspace = server.workspace(WORKSPACE)
     assert workspace.execute_command(f"echo kept > kept.txt; nohup sleep {mark} >/dev/null 2>&1 &").exit_code == 0
+    assert processes_with(mark)
     box = box_of(server)["id"]
     server.stop()
     assert not processes_with(mark) and not server.boxes.processes()
