@@ -177,6 +177,11 @@ def observations(server: Server, conversation_id: object) -> list[dict[str, Any]
     return [event["observation"] for event in events_of(server, conversation_id, "ObservationEvent")]
 
 
+def terminals(server: Server, conversation_id: object) -> list[dict[str, Any]]:
+    """What the terminal said, command by command."""
+    return [seen for seen in observations(server, conversation_id) if seen["kind"] == "TerminalObservation"]
+
+
 def text_of(observation: dict[str, Any]) -> str:
     return "".join(part.get("text", "") for part in observation["content"])
 
@@ -205,3 +210,29 @@ def timed(request: Callable[[], httpx.Response]) -> tuple[float, httpx.Response]
     began = time.monotonic()
     response = request()
     return time.monotonic() - began, response
+
+
+def box_of(server: Server, conversation_id: object = None) -> dict[str, Any]:
+    """The box that a conversation works in, as the server tells it; without a conversation the user's."""
+    response = server.api.get(f"{box_path(conversation_id)}")
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def box_path(conversation_id: object = None) -> str:
+    return f"/api/conversations/{conversation_id}/sandbox" if conversation_id else "/api/sandbox"
+
+
+def box_events(server: Server, conversation_id: object = None) -> list[dict[str, Any]]:
+    """All that happened to the box."""
+    items: list[dict[str, Any]] = []
+    while True:
+        response = server.api.get(f"{box_path(conversation_id)}/events", params={"from_seq": len(items)})
+        assert response.status_code == 200, response.text
+        if not response.json()["items"]:
+            return items
+        items += response.json()["items"]
+
+
+def box_states(server: Server, conversation_id: object = None) -> list[str]:
+    return [event["state"] for event in box_events(server, conversation_id) if event["kind"] == "state"]

@@ -22,11 +22,14 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from agents import Sessions
+from boxes import KINDS, SANDBOX
 from mock_model import MockModels
 from server import IS_REFERENCE, Server
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if SANDBOX not in KINDS:
+        raise pytest.UsageError(f"SANDBOX={SANDBOX}: choose one of {', '.join(KINDS)}")
     config.addinivalue_line("markers", "upstream_defect(id): the reference server is known to fail this test")
 
 

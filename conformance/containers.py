@@ -14,42 +14,22 @@ import httpx
 import pytest
 from openhands.sdk import RemoteWorkspace, Workspace
 
+from docker_cli import BASE, docker, why_no_containers
 from server import COMMAND, IS_REFERENCE, REPOSITORY, START_SECONDS, split
 
-# An image that is here already: a test asks no registry.
-BASE = os.environ.get("LONGSHORE_IMAGE_BASE", "longshore-test/debian")
 OPEN_TO_ALL = ("--host", "0.0.0.0", "--port", "8000")
-
-
-def docker(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Runs `docker`, and fails with what it says unless told otherwise."""
-    ended = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=300)
-    assert ended.returncode == 0 or not check, f"docker {' '.join(arguments)}: {ended.stdout}{ended.stderr}"
-    return ended
 
 
 def need_engine() -> None:
     """Skips the test where containers cannot be made, or fails if the caller has said that they can."""
     if IS_REFERENCE:
         pytest.skip("the image is of our server, not of the reference")
-    if not (problem := _problem()):
+    if not (problem := why_no_containers()):
         return
     message = f"{problem}; to get both: scripts/engine start, scripts/engine images"
     if os.environ.get("LONGSHORE_REQUIRE_DOCKER") == "1":
         pytest.fail(message)
     pytest.skip(message)
-
-
-def _problem() -> str | None:
-    try:
-        version = docker("version", check=False)
-    except FileNotFoundError:
-        return "there is no docker program"
-    if version.returncode != 0:
-        return f"no Docker engine can be reached: {version.stderr.strip()}"
-    if docker("image", "inspect", BASE, check=False).returncode != 0:
-        return f"the base image {BASE} is not here"
-    return None
 
 
 def build_image(base: str = BASE, *options: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -17,10 +16,24 @@ import httpx
 import psutil
 from openhands.sdk import RemoteWorkspace, Workspace
 
+from boxes import IN_BOXES, Boxes, describe, is_alive, kill_quietly, options
+
 REPOSITORY = Path(__file__).resolve().parent.parent
-COMMAND = os.environ.get(
-    "SERVER_COMMAND", f"{REPOSITORY}/target/release/longshore serve --port {{port}} --data-dir {{dir}}"
-)
+
+
+def newest_release() -> str:
+    """The release binary. A build that names its target puts it one folder deeper."""
+    target = Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target"))
+    built = [path for place in ("release", "*/release") for path in target.glob(f"{place}/longshore")]
+    if not built:
+        raise FileNotFoundError(
+            f"there is no release/longshore below {target}: build it (cargo build --release --package longshore), or set "
+            "SERVER_COMMAND"
+        )
+    return shlex.quote(str(max(built, key=lambda path: path.stat().st_mtime)))
+
+
+COMMAND = os.environ.get("SERVER_COMMAND") or f"{newest_release()} serve --port {{port}} --data-dir {{dir}}"
 # The reference is the official server: it proves the tests right, and it fails the tests that describe its defects.
 IS_REFERENCE = os.environ.get("SERVER_IS_REFERENCE") == "1"
 START_SECONDS = 120
@@ -43,13 +56,16 @@ class Server:
         self.seen: set[psutil.Process] = set()
         for folder in ("home", "data", "cwd", "work"):
             (self.root / folder).mkdir()
+        open_to_boxes(self.root / "work")
+        self.boxes = Boxes(self.root, self.root / "data")
+        self.on_shutdown: str | None = None
         self.env = self.environment(keys) | (env or {})
         headers = {"X-Session-API-Key": self.key} if self.key else {}
         self.api = httpx.Client(base_url=self.url, headers=headers, timeout=60)
 
     def environment(self, keys: tuple[str, ...]) -> dict[str, str]:
         """Nothing of the caller's environment but what a process needs to run at all."""
-        inherited = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
+        inherited = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR", "DOCKER_HOST") if name in os.environ}
         numbered = {f"OH_SESSION_API_KEYS_{number}": key for number, key in enumerate(keys)}
         return {
             "LANG": "C.UTF-8",
@@ -97,7 +113,11 @@ class Server:
         return self
 
     def command_line(self) -> list[str]:
-        return split(self.command.format(port=self.port, dir=self.root / "data"))
+        command = split(self.command.format(port=self.port, dir=self.root / "data"))
+        if not IS_REFERENCE:
+            command += options(self.root / "work")
+            command += ["--sandbox-on-shutdown", self.on_shutdown] if self.on_shutdown else []
+        return command
 
     def is_healthy(self) -> bool:
         try:
@@ -138,7 +158,8 @@ class Server:
             self.seen.update(psutil.Process(self.pid).children(recursive=True))
 
     def leftovers(self) -> list[psutil.Process]:
-        """Living processes that came from this server: by descent, by process group, or by working below its folder."""
+        """Living processes that came from this server: by descent, by process group, or by working below its folder. Boxes
+        are to outlive it, with all that runs in them, so they do not count; `destroy` looks at them."""
         own = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
         if self.process:
             own.add(self.process.pid)
@@ -149,6 +170,7 @@ class Server:
                     found.add(process)
             except (psutil.Error, OSError):
                 continue
+        own.update(process.pid for process in self.boxes.processes())
         return [process for process in found if process.pid not in own and is_alive(process)]
 
     def wait_for_no_leftovers(self, timeout: float = 5) -> list[psutil.Process]:
@@ -159,18 +181,29 @@ class Server:
         return left
 
     def destroy(self) -> None:
-        """End everything and assert that a stopped server leaves no process behind."""
+        """End everything, and assert that a stopped server leaves no process behind and a last one no box."""
         try:
             self.stop()
+            if self.boxes.remains():
+                self.end_boxes()
             left = self.wait_for_no_leftovers()
             described = [describe(process) for process in left]
+            remains = self.boxes.remains()
             for process in left:
                 kill_quietly(process)
         finally:
             self.api.close()
+            self.boxes.remove()
             shutil.rmtree(self.root, ignore_errors=True)
+        assert not remains, f"boxes left behind: {remains}"
         if not (IS_REFERENCE or self.was_killed):
             assert not described, f"processes left behind: {described}"
+
+    def end_boxes(self) -> None:
+        """Boxes outlive a server, however it ends. The next one finds all of them, and removes them if it is told to."""
+        self.on_shutdown = "destroy"
+        self.start()
+        self.stop()
 
     def rss(self) -> int:
         """Resident bytes of the server process itself, without the agents' children."""
@@ -179,7 +212,7 @@ class Server:
     def folder(self, name: str) -> Path:
         path = self.root / "work" / name
         path.mkdir(parents=True, exist_ok=True)
-        return path
+        return open_to_boxes(path)
 
     def workspace(self, folder: Path | str, url: str | None = None) -> RemoteWorkspace:
         workspace = Workspace(host=url or self.url, api_key=self.key, working_dir=str(folder))
@@ -193,29 +226,17 @@ def split(command: str) -> list[str]:
     return [str(REPOSITORY / program) if "/" in program else program, *arguments]
 
 
+def open_to_boxes(folder: Path) -> Path:
+    """Lets whoever a box's processes are work in a folder of ours."""
+    if IN_BOXES:
+        folder.chmod(0o777)
+    return folder
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-def is_alive(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
-
-
-def describe(process: psutil.Process) -> str:
-    try:
-        return f"{process.pid} {' '.join(process.cmdline())}"
-    except psutil.Error:
-        return f"{process.pid} (gone)"
-
-
-def kill_quietly(process: psutil.Process) -> None:
-    with suppress(psutil.Error):
-        process.send_signal(signal.SIGKILL)
 
 
 def processes_with(text: str) -> list[psutil.Process]:

@@ -14,7 +14,8 @@ from openhands.sdk.conversation.state import ConversationExecutionStatus
 from openhands.workspace import DockerWorkspace
 
 from agents import Recorder, Sessions, kinds, text_of, wait_for
-from containers import Container, build_image, containers_of, docker, gateway, need_engine, remove_image
+from containers import Container, build_image, containers_of, gateway, need_engine, remove_image
+from docker_cli import docker
 from mock_model import MockModels, after, finish, terminal
 from server import free_port
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 
 import pytest
 from openhands.sdk.conversation.state import ConversationExecutionStatus
 
-from agents import Sessions, create, events_of, logged_events, start, wait_for_action, wait_for_status
+from agents import Sessions, create, events_of, logged_events, start, wait_for, wait_for_action, wait_for_status
 from mock_model import after, finish, hang, say, terminal
-from server import Server
+from server import Server, processes_with
 
 Make = Callable[..., Server]
 
@@ -72,13 +73,15 @@ def test_stop_while_the_model_thinks_leaves_it_paused(own_server: Make, sessions
 @pytest.mark.upstream_defect("W19")
 def test_stop_while_a_tool_runs_is_quick_and_leaves_it_paused(own_server: Make, sessions: Sessions) -> None:
     server = own_server().start()
-    model = sessions.models.new(terminal("sleep 20; echo slept"), finish())
+    mark = f"20.{uuid.uuid4().int % 10**9}"
+    model = sessions.models.new(terminal(f"sleep {mark}; echo slept"), finish())
     conversation_id = create(server, sessions.agent(model))
     start(server, conversation_id)
-    wait_for_action(server, conversation_id)
+    wait_for(lambda: processes_with(mark), "the command to run")
 
     assert server.stop() < 2
     assert not server.wait_for_no_leftovers()
+    wait_for(lambda: not processes_with(mark), "the command to end", 5)
     server.start()
     assert wait_for_status(server, conversation_id, "paused") == "paused"
     answered = {

@@ -42,9 +42,10 @@ from agents import (
     wait_for_action,
     wait_for_status,
 )
+from boxes import IN_BOXES, kill_quietly
 from conftest import running
 from mock_model import Turn, call, calls, failure, finish, say, terminal
-from server import Server, kill_quietly, processes_with
+from server import Server, processes_with
 from test_workspace import git, repository
 
 Make = Callable[..., Server]
@@ -184,7 +185,8 @@ def test_w5_stalled_readers_cost_only_themselves(server: Server, sessions: Sessi
 @pytest.mark.upstream_defect("W6")
 def test_w6_the_first_command_is_awaited(own_server: Make, sessions: Sessions) -> None:
     server = own_server().start()
-    (server.root / "home" / ".bashrc").write_text("sleep 1\n")
+    slow = server.workspace(server.folder("w6")).execute_command("echo 'sleep 1' > ~/.bashrc")
+    assert slow.exit_code == 0, slow
     made = []
     for _ in range(4):
         conversation_id = create(
@@ -329,7 +331,10 @@ def test_w12_a_killed_server_leaves_no_shell(own_server: Make, sessions: Session
     wait_for(lambda: len(processes_with(mark)) >= 3, "the bash command to run")
     try:
         server.kill()
-        if server.wait_for_no_leftovers(5) or processes_with(mark):
+        if IN_BOXES:
+            # What runs in a box goes on with the box, which the next server finds, and its user can end.
+            assert server.start().api.delete("/api/sandbox").status_code == 200
+        elif server.wait_for_no_leftovers(5) or processes_with(mark):
             server.start()
             assert not server.wait_for_no_leftovers(5)
         wait_for(lambda: not processes_with(mark), "every command of the killed server to end", 5)
@@ -404,7 +409,7 @@ def test_w18_a_secret_that_the_model_writes_is_hidden_too(server: Server, sessio
     assert server.api.get(f"{base}/agent_final_response").json() == {"response": "it is <secret-hidden>"}
 
 
-def busy(server: Server, sessions: Sessions, seconds: int) -> str:
+def busy(server: Server, sessions: Sessions, seconds: object) -> str:
     """A conversation whose terminal works for a while."""
     model = sessions.models.new(terminal(f"sleep {seconds}"), finish(), finish())
     conversation_id = create(server, sessions.agent(model))
@@ -441,11 +446,14 @@ def test_w19_controls_are_answered_while_a_tool_runs(server: Server, sessions: S
 @pytest.mark.upstream_defect("W19")
 def test_w19_sigterm_does_not_wait_for_tools(own_server: Make, sessions: Sessions) -> None:
     server = own_server().start()
+    mark = f"20.{uuid.uuid4().int % 10**9}"
     for _ in range(2):
-        busy(server, sessions, 20)
-    server.api.post("/api/bash/start_bash_command", json={"command": "sleep 20", "timeout": 60})
+        busy(server, sessions, mark)
+    server.api.post("/api/bash/start_bash_command", json={"command": f"sleep {mark}", "timeout": 60})
+    wait_for(lambda: len(processes_with(mark)) >= 3, "all commands to run")
     assert server.stop() < 2
     assert not server.wait_for_no_leftovers(2)
+    wait_for(lambda: not processes_with(mark), "every command to end", 2)
 
 
 @pytest.mark.upstream_defect("W20")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
+import uuid
 from pathlib import Path
 
 from openhands.sdk.git.models import GitChangeStatus
 
-from server import Server
+from agents import wait_for
+from server import Server, processes_with
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -70,6 +72,16 @@ def test_large_output_arrives_whole_and_in_order(server: Server) -> None:
 def test_command_timeout(server: Server) -> None:
     result = server.workspace(server.folder("slow")).execute_command("sleep 30", timeout=1)
     assert result.exit_code == -1
+
+
+def test_what_a_command_leaves_running_lives_on(server: Server) -> None:
+    mark = f"316.{uuid.uuid4().int % 10**9}"
+    workspace = server.workspace(server.folder("background"))
+    started = workspace.execute_command(f"nohup sleep {mark} >/dev/null 2>&1 & echo $!")
+    assert workspace.execute_command("true").exit_code == 0
+    assert processes_with(mark), "it ended with its command"
+    assert workspace.execute_command(f"kill {started.stdout}").exit_code == 0
+    wait_for(lambda: not processes_with(mark), "it to end")
 
 
 def test_start_poll_and_stop(server: Server) -> None:

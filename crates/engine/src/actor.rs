@@ -59,7 +59,9 @@ pub(crate) struct Actor {
     pub(crate) jobs: Jobs,
     pub(crate) reports: mpsc::Receiver<Report>,
     pub(crate) mailbox: mpsc::Receiver<(Wish, Reply)>,
-    /// What happens to the place that the conversation works in.
+    /// Whether the place that the conversation works in outlives this process.
+    pub(crate) is_elsewhere: bool,
+    /// What happens to that place.
     pub(crate) news: Option<broadcast::Receiver<SandboxEvent>>,
     pub(crate) tail: Seq,
     /// Held while the conversation runs.
@@ -146,7 +148,9 @@ impl Actor {
         drop(leaving);
         self.jobs.abort();
         self.turn_away(&end).await;
-        let mut close = std::pin::pin!(self.toolbox.close());
+        let goes_on = self.is_elsewhere && matches!(end, End::Stopping);
+        let mut close =
+            std::pin::pin!(async { if goes_on { self.toolbox.leave().await } else { self.toolbox.close().await } });
         let is_closed = tokio::time::timeout(CLOSE_PATIENCE, &mut close).await.is_ok();
         if let End::Deleted(reply) = end {
             let _ = reply.send(Answer::Done(Ok(())));

@@ -7,8 +7,8 @@
 //!
 //! An event is published to watchers only after it is stored. A command ends when its process has ended and both of
 //! its pipes are closed. A process that it left in the background may hold a pipe: the command then stays open until
-//! that process ends or the time limit comes, which ends the whole group. The exit code is the shell's own if the
-//! shell ended in time.
+//! that process ends or the time limit comes, which ends the whole group. One that holds no pipe (`server > log 2>&1 &`)
+//! lives on. The exit code is the shell's own if the shell ended in time.
 
 mod decode;
 mod run;

@@ -495,6 +495,7 @@ impl Engine {
         let calls = store.calls(&[id]).await?.pop().unwrap_or_default();
         let opened = workspaces.open(owner, id, &row.definition.workspace).await?;
         let folder = opened.tools_dir(&self.shared, id);
+        let is_elsewhere = opened.is_elsewhere();
         let (toolbox, infos) = Toolbox::new(tools, opened.workspace, folder, &row.definition)?;
         let toolbox = Arc::new(toolbox);
         let instructions =
@@ -535,6 +536,7 @@ impl Engine {
             jobs,
             reports,
             mailbox,
+            is_elsewhere,
             news: opened.news,
             tail,
             permit: None,

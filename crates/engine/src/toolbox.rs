@@ -80,6 +80,13 @@ impl Toolbox {
             tool.close().await;
         }
     }
+
+    /// Lets go of what the tools keep running, which goes on without this process.
+    pub(crate) async fn leave(&self) {
+        for (_, tool) in &self.tools {
+            tool.leave().await;
+        }
+    }
 }
 
 fn describe(tool: &Arc<dyn Tool>) -> ToolInfo {

@@ -58,7 +58,8 @@ impl Routes {
     pub(crate) fn openapi(&self) -> OpenApi {
         let all = self.described.iter().fold(OpenApiRouter::default(), |all, (prefix, make)| {
             let one = OpenApiRouter::default().routes(make());
-            if prefix.is_empty() { all.merge(one) } else { all.nest(prefix, one) }
+            // Merged, since nesting takes away what another method of the same path said.
+            all.merge(if prefix.is_empty() { one } else { OpenApiRouter::default().nest(prefix, one) })
         });
         all.into_openapi()
     }

@@ -49,6 +49,12 @@ pub trait Tool: fmt::Debug + Send + Sync {
 
     /// Ends what the tool keeps running between calls.
     async fn close(&self) {}
+
+    /// Lets go of what the tool keeps running between calls, because this process ends and the place goes on. A call that
+    /// is under way is broken off.
+    async fn leave(&self) {
+        self.close().await;
+    }
 }
 
 /// What a tool gets with an action.

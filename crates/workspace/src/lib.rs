@@ -45,8 +45,8 @@ const MAX_ENTRIES: usize = 1_000_000;
 
 /// A place to work in.
 ///
-/// Relative paths are taken from [`Workspace::working_dir`]. Dropping a handle ends what it stands for: a process is
-/// killed with its group, a terminal is hung up, a file that was not finished leaves no trace.
+/// Relative paths are taken from [`Workspace::working_dir`]. Dropping a handle ends what it stands for: a process
+/// that was not seen to end is killed with its group, a terminal is hung up, a file that was not finished leaves no trace.
 #[async_trait]
 pub trait Workspace: fmt::Debug + Send + Sync {
     /// The folder that commands start in: an absolute path in the workspace.
@@ -211,7 +211,8 @@ pub struct Entry {
 
 /// A running process.
 ///
-/// Output must be read, or the process waits when the pipe is full. Dropping this kills the process group.
+/// Output must be read, or the process waits when the pipe is full. Dropping this kills the process group, unless the
+/// process was seen to end: what it left running then lives on.
 pub struct Process {
     /// Standard input; drop it for end of file.
     pub stdin: Option<Writer>,
@@ -229,7 +230,7 @@ impl fmt::Debug for Process {
     }
 }
 
-/// Signals to a process and its end. Dropping it kills the process group.
+/// Signals to a process and its end. Dropping it kills the process group, unless the end was seen.
 #[async_trait]
 pub trait ProcessControl: Send + Sync {
     /// Sends a signal to the process group; does nothing if nobody is left in it.

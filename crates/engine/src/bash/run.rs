@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use longshore_protocol::bash::{BashCommand, BashOutput};
-use longshore_workspace::{Command, ExitStatus, Process, Signal, Workspace};
+use longshore_workspace::{Command, Process, Signal, Workspace};
 use tokio::{
     io::AsyncReadExt,
     sync::oneshot,
@@ -54,7 +54,7 @@ pub(super) async fn run(
     let exit_code = match spawned {
         Ok(process) => attend(place, &mut outputs, process, limit).await?,
         Err(error) => {
-            let _ = write!(outputs.stderr.text, "The command could not be started: {error}");
+            outputs.remark(&format!("The command could not be started: {error}"));
             -1
         }
     };
@@ -102,7 +102,13 @@ async fn attend(place: &Place, outputs: &mut Outputs<'_>, process: Process, limi
                 continue;
             }
             ended = control.wait(), if status.is_none() => {
-                status = Some(ended.map_or(-1, ExitStatus::shell_code));
+                status = Some(match ended {
+                    Ok(status) => status.shell_code(),
+                    Err(error) => {
+                        outputs.remark(&format!("The command did not complete; it was lost with the place it ran in: {error}"));
+                        -1
+                    }
+                });
                 continue;
             }
             () = sleep_until(outputs.due.unwrap_or(phase_ends)), if outputs.due.is_some() => {
@@ -129,6 +135,10 @@ async fn attend(place: &Place, outputs: &mut Outputs<'_>, process: Process, limi
         }
         phase = wish;
         phase_ends = Instant::now() + grace;
+    }
+    if phase == Phase::Terminating {
+        // The shell obeyed; what it had started must end, too.
+        let _ = control.signal(Signal::Kill).await;
     }
     Ok(if timed_out { -1 } else { status.unwrap_or(-1) })
 }
@@ -180,6 +190,12 @@ impl<'a> Outputs<'a> {
     async fn stderr(&mut self, bytes: &mut Vec<u8>) -> Result<(), Error> {
         Self::take(&mut self.stderr, &mut self.room, self.place, bytes);
         self.publish_if_large().await
+    }
+
+    /// Says something that the command did not.
+    fn remark(&mut self, text: &str) {
+        self.stderr.decoder.finish(&mut self.stderr.text);
+        self.stderr.text.push_str(text);
     }
 
     /// Moves what was read into the stream, as far as there is room.

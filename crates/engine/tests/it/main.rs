@@ -10,6 +10,7 @@ mod crash;
 mod creation;
 mod failures;
 mod fragile;
+mod lost;
 mod memory;
 mod readers;
 mod runs;

@@ -14,7 +14,7 @@ use longshore_protocol::{
 use longshore_store::{EventQuery, Keys, Owner, Sqlite};
 use longshore_testkit::{ScriptedServer, call};
 use longshore_tools::Registry;
-use longshore_workspace::{Local, LocalOptions, Workspace};
+use longshore_workspace::{Local, LocalOptions};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -270,7 +270,8 @@ pub(crate) fn message(text: &str, run: bool) -> SendMessage {
     SendMessage { content: vec![longshore_protocol::Content::text(text)], run, ..SendMessage::default() }
 }
 
-/// Folders of this machine, with a home of their own. One that is named `fragile` is.
+/// Folders of this machine, with a home of their own. One that is named `fragile` is, and one that is named `elsewhere` is
+/// taken for a place that outlives the engine.
 #[derive(Debug)]
 struct Places {
     home: Arc<Path>,
@@ -293,7 +294,9 @@ impl Workspaces for Places {
         options.env.push(("HOME".into(), self.home.as_os_str().to_owned()));
         let local = Local::new(options)?;
         let is_fragile = workspace.working_dir.ends_with("/fragile");
-        Ok(Opened::here(if is_fragile { Arc::new(Fragile(local)) } else { Arc::new(local) }))
+        let opened = Opened::here(if is_fragile { Arc::new(Fragile(local)) } else { Arc::new(local) });
+        let is_elsewhere = workspace.working_dir.ends_with("/elsewhere");
+        Ok(Opened { tools_dir: is_elsewhere.then(|| self.home.join("tools")), ..opened })
     }
 }
 

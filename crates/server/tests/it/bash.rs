@@ -149,6 +149,23 @@ async fn a_process_in_the_background_is_waited_for_but_does_not_change_the_exit_
 }
 
 #[tokio::test]
+async fn a_process_in_the_background_that_holds_no_pipe_lives_on_until_it_is_stopped() {
+    let server = TestServer::start().await;
+    let output = server.execute(json!({"command": "sleep 34.7 >/dev/null 2>&1 & echo $!"})).await;
+    let number = output["stdout"].as_str().unwrap().trim().to_owned();
+    let output = server.execute(json!({"command": format!("kill {number}")})).await;
+    assert_eq!(output["exit_code"], 0, "it ended with its command: {output}");
+
+    let script =
+        "sh -c 'trap \"\" TERM; echo $$ > pid; sleep 35.7' >/dev/null 2>&1 & until [ -s pid ]; do :; done; wait";
+    let id = server.start_command(json!({"command": script})).await;
+    until(async || std::fs::read_to_string(server.path("pid")).ok().filter(|number| !number.is_empty())).await;
+    assert_eq!(server.stop_command(&id).await.0, StatusCode::OK);
+    until(async || (!is_running("sleep 35.7")).then_some(())).await;
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_command_can_be_stopped() {
     let server = TestServer::start().await;
     for (command, code) in

@@ -14,3 +14,13 @@ fn the_committed_document_is_that_of_the_server() {
         changed.unwrap_or_else(|| committed.lines().count().min(current.lines().count())) + 1
     );
 }
+
+#[test]
+fn all_methods_of_a_path_are_described() {
+    let document: serde_json::Value = serde_json::from_slice(&Server::openapi()).unwrap();
+    for path in ["/api/sandbox", "/api/conversations/{conversation_id}/sandbox", "/api/conversations/{conversation_id}"]
+    {
+        let methods = &document["paths"][path];
+        assert!(methods["get"].is_object() && methods["delete"].is_object(), "{path}: {methods}");
+    }
+}

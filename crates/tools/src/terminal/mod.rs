@@ -7,7 +7,7 @@ mod session;
 mod settings;
 mod shell;
 
-use std::sync::OnceLock;
+use std::{sync::OnceLock, time::Duration};
 
 use async_trait::async_trait;
 use longshore_protocol::{
@@ -15,7 +15,10 @@ use longshore_protocol::{
     tool::{ToolAnnotations, ToolDefinition, ToolSchema},
 };
 use serde_json::json;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
@@ -24,6 +27,9 @@ use tokio_util::{
 use self::session::{Request, Session};
 pub(crate) use self::settings::Settings;
 use crate::{Call, Context, Error, Tool, schema};
+
+/// How long a command that is under way may take to end before its shell is left.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 const DESCRIPTION: &str = "Runs a command in a bash session that keeps its folder, variables and background jobs between \
     calls.\n\
@@ -43,22 +49,23 @@ pub(crate) struct Terminal {
     requests: OnceLock<mpsc::Sender<Request>>,
     tasks: TaskTracker,
     closing: CancellationToken,
+    leaving: CancellationToken,
     _close_on_drop: DropGuard,
 }
 
 impl Terminal {
     pub(crate) fn new(context: Context, settings: Settings) -> Self {
         let closing = CancellationToken::new();
-        let close_on_drop = closing.clone().drop_guard();
+        let (leaving, close_on_drop) = (CancellationToken::new(), closing.clone().drop_guard());
         let (requests, tasks) = (OnceLock::new(), TaskTracker::new());
-        Self { context, settings, requests, tasks, closing, _close_on_drop: close_on_drop }
+        Self { context, settings, requests, tasks, closing, leaving, _close_on_drop: close_on_drop }
     }
 
     fn requests(&self) -> &mpsc::Sender<Request> {
         self.requests.get_or_init(|| {
             let (sender, receiver) = mpsc::channel(1);
             let session = Session::new(self.context.clone(), self.settings.clone());
-            self.tasks.spawn(session.serve(receiver, self.closing.clone()));
+            self.tasks.spawn(session.serve(receiver, self.closing.clone(), self.leaving.clone()));
             sender
         })
     }
@@ -140,5 +147,14 @@ impl Tool for Terminal {
         self.closing.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+    }
+
+    async fn leave(&self) {
+        self.leaving.cancel();
+        self.tasks.close();
+        if timeout(FAREWELL, self.tasks.wait()).await.is_err() {
+            // A command that does not let itself be interrupted is not left to go on unseen.
+            self.close().await;
+        }
     }
 }

@@ -58,12 +58,23 @@ impl Session {
         Self { context, settings, shell: None, notes: String::new(), is_swept: false }
     }
 
-    /// Does what is asked until `closing` fires or nobody is left to ask.
-    pub(super) async fn serve(mut self, mut requests: mpsc::Receiver<Request>, closing: CancellationToken) {
+    /// Does what is asked until `closing` fires or nobody is left to ask; then the shell ends. When `leaving` fires it goes
+    /// on.
+    pub(super) async fn serve(
+        mut self,
+        mut requests: mpsc::Receiver<Request>,
+        closing: CancellationToken,
+        leaving: CancellationToken,
+    ) {
         loop {
             let Request { action, call, reply } = tokio::select! {
                 biased;
                 () = closing.cancelled() => break,
+                () = leaving.cancelled() => {
+                    // To drop it would end it. What it takes goes with this process.
+                    std::mem::forget(self.shell.take());
+                    return;
+                }
                 request = requests.recv() => match request {
                     Some(request) => request,
                     None => break,
@@ -76,7 +87,10 @@ impl Session {
             let Call { cancel, secrets } = call;
             let call = Call { cancel: closing.child_token(), secrets };
             let forward = async {
-                cancel.cancelled().await;
+                tokio::select! {
+                    () = cancel.cancelled() => {}
+                    () = leaving.cancelled() => {}
+                }
                 call.cancel.cancel();
                 std::future::pending().await
             };
@@ -228,10 +242,9 @@ impl Session {
         timeout: Option<f64>,
         call: &Call,
     ) -> Result<TerminalObservation, Error> {
-        if let Some(Ended { exit_code, .. }) = &before {
-            self.notes = format!(
-                "[The previous command completed with exit code {exit_code}; the rest of its output comes first.]\n"
-            );
+        if let Some(ended) = &before {
+            let how = ended.in_words();
+            self.notes = format!("[The previous command {how}; the rest of its output comes first.]\n");
         }
         if self.shell.as_ref().is_some_and(Shell::is_gone) {
             self.end_shell().await;
@@ -316,9 +329,10 @@ impl Session {
 
     /// A command that is over.
     async fn completed(&mut self, command: &str, ended: Ended, prefix: String, sent: &str) -> TerminalObservation {
-        let Ended { exit_code, background, capture, is_shell_gone, .. } = ended;
+        let how = ended.in_words();
+        let Ended { exit_code, background, capture, is_shell_gone, lost, .. } = ended;
         let gone = if is_shell_gone { " The shell ended with it; the next command starts a new one." } else { "" };
-        let suffix = format!("\n[The command completed with exit code {exit_code}.{sent}{gone}]");
+        let suffix = format!("\n[The command {how}.{sent}{gone}]");
         let facts = self.shell.as_ref().map(|shell| shell.facts.clone()).unwrap_or_default();
         let metadata = CommandMetadata {
             exit_code,
@@ -334,7 +348,9 @@ impl Session {
         if is_shell_gone {
             self.end_shell().await;
         }
-        self.observation(command, text, metadata)
+        let mut done = self.observation(command, text, metadata);
+        done.is_error = lost.is_some();
+        done
     }
 
     /// A command that runs on.

@@ -84,6 +84,8 @@ pub(super) struct Shell {
     /// How the last command ended, until somebody asks.
     ended: Option<Ended>,
     exit: Option<ExitStatus>,
+    /// Why how it ended cannot be known.
+    lost: Option<String>,
     is_closed: bool,
     pub(super) facts: Facts,
     buffer: Box<[u8]>,
@@ -118,6 +120,18 @@ pub(super) struct Ended {
     has_begun: bool,
     /// The shell ended with it.
     pub(super) is_shell_gone: bool,
+    /// Why it is not known how it ended: the place was lost, and the command with it.
+    pub(super) lost: Option<String>,
+}
+
+impl Ended {
+    /// What became of the command.
+    pub(super) fn in_words(&self) -> String {
+        match &self.lost {
+            None => format!("completed with exit code {}", self.exit_code),
+            Some(reason) => format!("did not complete; it was lost with the place it ran in: {reason}"),
+        }
+    }
 }
 
 /// Why waiting is over.
@@ -217,6 +231,7 @@ impl Shell {
             has_user_start: !user_start.is_empty(),
             ended: None,
             exit: None,
+            lost: None,
             is_closed: false,
             facts: Facts::default(),
             buffer: vec![0; CHUNK].into(),
@@ -389,13 +404,19 @@ impl Shell {
                 }
                 return false;
             }
-            read = output.read(&mut self.buffer) => read.unwrap_or(0),
-            status = control.wait(), if self.exit.is_none() => {
-                self.exit = Some(status.unwrap_or(ExitStatus::Exited(-1)));
+            read = output.read(&mut self.buffer) => read.unwrap_or_else(|cause| {
+                self.lost = Some(cause.to_string());
+                0
+            }),
+            status = control.wait(), if self.exit.is_none() && self.lost.is_none() => {
+                match status {
+                    Ok(status) => self.exit = Some(status),
+                    Err(cause) => self.lost = Some(cause.to_string()),
+                }
                 return false;
             }
             // What the shell left running may hold the terminal open.
-            () = tokio::time::sleep(DRAIN), if self.exit.is_some() => 0,
+            () = tokio::time::sleep(DRAIN), if self.exit.is_some() || self.lost.is_some() => 0,
         };
         if count == 0 {
             self.close().await;
@@ -433,7 +454,7 @@ impl Shell {
                 if is_current {
                     self.phase = Phase::Running;
                     self.remove_echo();
-                    self.ended(end.exit_code, end.background, false);
+                    self.ended(end.exit_code, end.background, false, None);
                 }
                 self.facts.learn(end);
             }
@@ -449,13 +470,13 @@ impl Shell {
         }
     }
 
-    fn ended(&mut self, exit_code: i32, background: Option<i32>, is_shell_gone: bool) {
+    fn ended(&mut self, exit_code: i32, background: Option<i32>, is_shell_gone: bool, lost: Option<String>) {
         let has_begun = self.phase == Phase::Running;
         self.phase = Phase::Prompt;
         // What the command did not read must not be read by the shell.
         self.typed.clear();
         let capture = self.take_output();
-        self.ended = Some(Ended { exit_code, background, capture, has_begun, is_shell_gone });
+        self.ended = Some(Ended { exit_code, background, capture, has_begun, is_shell_gone, lost });
     }
 
     async fn close(&mut self) {
@@ -471,7 +492,8 @@ impl Shell {
                 None => -1,
             };
             self.remove_echo();
-            self.ended(code, None, true);
+            let lost = self.lost.take().filter(|_| self.exit.is_none());
+            self.ended(code, None, true, lost);
         }
     }
 

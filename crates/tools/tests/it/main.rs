@@ -1,6 +1,7 @@
 //! The tools over a real workspace, as an agent uses them.
 
 mod file_editor;
+mod lost;
 mod registry;
 mod task_tracker;
 mod terminal;

@@ -35,7 +35,7 @@ async fn run(bench: &Bench, action: TerminalAction) -> TerminalObservation {
     seen(bench.run(action).await.expect("the tool can do it"))
 }
 
-fn seen(observation: Observation) -> TerminalObservation {
+pub(crate) fn seen(observation: Observation) -> TerminalObservation {
     match observation {
         Observation::TerminalObservation(seen) => seen,
         other => panic!("{other:?}"),

@@ -25,7 +25,7 @@ const BUSY_PAUSES: [Duration; 6] = [
     Duration::from_millis(32),
 ];
 
-/// A child process that leads a group or a session, which dies with this.
+/// A child process that leads a group or a session, which dies with this; a group whose leader was seen to end does not.
 ///
 /// The child's number stays its own until this is dropped: its end is looked at without collecting it, so a signal to its
 /// group cannot hit a stranger that got the number. Collecting is left to the runtime, which also does it for a child
@@ -97,7 +97,11 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        kill(self.pid, self.scope);
+        // What a program leaves running when it ends, as `server &` does, is meant to stay. A shell that ends takes what
+        // it started on its terminal along.
+        if self.status.is_none() || matches!(self.scope, Scope::Session) {
+            kill(self.pid, self.scope);
+        }
         children::release(self.pid);
     }
 }

@@ -121,12 +121,16 @@ async fn dropping_kills_children_of_children() {
 }
 
 #[tokio::test]
-async fn dropping_kills_what_an_ended_process_left_behind() {
+async fn what_an_ended_process_left_running_lives_on() {
     let place = place();
-    let mut process = place.workspace.spawn(sh("sleep 1000 >/dev/null 2>&1 & exit 0")).await.expect("it starts");
+    let mut process = place.workspace.spawn(sh("sleep 1000 >/dev/null 2>&1 & echo $!")).await.expect("it starts");
+    let number = read_until(&mut process.stdout, "\n").await;
     assert!(process.control.wait().await.expect("an end").success());
     until("one is left", || place.processes().len() == 1).await;
     drop(process);
+    // Another process is started and ended meanwhile.
+    assert!(place.sh("true").await.status.success());
+    assert!(place.sh(&format!("kill {number}")).await.status.success(), "it is gone");
     until("all end", || place.processes().is_empty()).await;
 }
 
