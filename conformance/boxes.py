@@ -39,7 +39,7 @@ class Boxes:
     def deployment(self) -> str | None:
         """The name that all its boxes carry."""
         with suppress(FileNotFoundError):
-            return (self.data / "deployment").read_text().strip()
+            return (self.data / "deployment").read_text().split()[0]
         return None
 
     def processes(self, box: str = "") -> list[psutil.Process]:
