@@ -14,7 +14,7 @@ use rustix::{
 };
 use tempfile::TempDir;
 
-use crate::docker_support::{BUSYBOX, Place, docker, run, skip, spec, until};
+use crate::docker_support::{BUSYBOX, Place, build, docker, run, skip, spec, until};
 
 #[tokio::test]
 async fn an_engine_that_is_not_there_is_named() {
@@ -136,6 +136,15 @@ async fn own_engine(options: &[&str]) -> Option<(Engine, Place)> {
 
 #[expect(unsafe_code, reason = "the call can do more than it does here")]
 fn leave_mounts() {
+
+    // What the image takes to volumes is on no quota.
+    let address = engine.address();
+    build(&["--host", &address], "longshore-test/volumes", &format!("FROM {BUSYBOX}\nVOLUME /data\n"));
+    let spec = Spec { image: Some("longshore-test/volumes".to_owned()), limits: disk(64), ..spec() };
+    let with_volume = place.run(&spec).await;
+    with_volume.must("dd if=/dev/zero of=/data/a bs=1M count=80").await;
+    let stats = place.backend.stats(with_volume.id).await.expect("what it uses");
+    assert!(!stats.disk_is_enforced && stats.disk > Some(80 << 20), "{stats:?}");
     // SAFETY: only a thread that leaves its table of descriptors can lose some; this one leaves its mounts.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS | UnshareFlags::FS) }.expect("mounts of its own");
     let private = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;

@@ -128,12 +128,7 @@ impl Place {
 
     /// Makes an image, which goes with the place.
     pub(crate) fn build(&self, tag: &str, dockerfile: &str) {
-        let folder = TempDir::new().expect("a folder");
-        std::fs::write(folder.path().join("Dockerfile"), dockerfile).expect("a file");
-        let context = folder.path().to_str().expect("text");
-        let output = Program::new("docker").args(["build", "--tag", tag, context]).env("DOCKER_BUILDKIT", "0").output();
-        let output = output.expect("it starts");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        build(&[], tag, dockerfile);
         self.own(tag);
     }
 
@@ -274,6 +269,16 @@ pub(crate) fn docker(arguments: &[&str]) -> String {
 }
 
 /// Runs a program that must succeed, and returns what it says.
+/// Makes an image, by an engine that `options` name or the usual one.
+pub(crate) fn build(options: &[&str], tag: &str, dockerfile: &str) {
+    let folder = TempDir::new().expect("a folder");
+    std::fs::write(folder.path().join("Dockerfile"), dockerfile).expect("a file");
+    let mut client = Program::new("docker");
+    client.args(options).args(["build", "--tag", tag]).arg(folder.path()).env("DOCKER_BUILDKIT", "0");
+    let output = client.output().expect("it starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 pub(crate) fn run(program: &str, arguments: &[&str]) -> String {
     let output = Program::new(program).args(arguments).output().expect("it starts");
     let stderr = String::from_utf8_lossy(&output.stderr);

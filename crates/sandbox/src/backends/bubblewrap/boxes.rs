@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     process::ExitStatus,
     sync::OnceLock,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use longshore_protocol::sandbox::ByteSize;
@@ -25,12 +25,12 @@ use crate::{
     Deployment, Error, Found, Limits, Running, SandboxId, Spec, Stats,
     host::{
         cgroup::{Cgroups, Group, Usage},
-        disk::{Disk, Resized, folder_usage},
+        disk::{Disk, Resized, folder_bytes},
         end_all,
     },
 };
 
-/// How long a box's files are counted.
+/// How long a box's files are counted at first.
 const COUNT_LIMIT: Duration = Duration::from_secs(2);
 
 /// The processes of bubblewrap itself, which a box's limit leaves out.
@@ -167,11 +167,7 @@ impl Boxes {
         };
         let disk = folder.limited_disk();
         let disk_is_enforced = disk.exists();
-        let used = if disk_is_enforced {
-            disk.usage().ok()
-        } else {
-            folder_usage(&folder.disk(), Instant::now() + COUNT_LIMIT).ok()
-        };
+        let used = if disk_is_enforced { disk.usage().ok() } else { folder_bytes(&folder.disk(), COUNT_LIMIT).ok() };
         Ok(Stats { memory: usage.memory, cpu_micros: usage.cpu_micros, pids: usage.pids, disk: used, disk_is_enforced })
     }
 

@@ -1,14 +1,14 @@
 //! The folders of a box on this machine, and the disk that bounds one of them.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{Docker, blocking, layout::Folders};
 use crate::{
     Error, SandboxId,
-    host::disk::{Disk, Resized, folder_usage},
+    host::disk::{Disk, Resized, folder_bytes},
 };
 
-/// How long files are counted.
+/// How long files are counted at first.
 const COUNT_LIMIT: Duration = Duration::from_secs(5);
 
 impl Docker {
@@ -87,7 +87,7 @@ pub(super) fn workspace_usage(folders: &Folders) -> Result<u64, Error> {
     if disk.is_mounted() {
         return disk.usage();
     }
-    folder_usage(&folders.workspace(), Instant::now() + COUNT_LIMIT)
+    folder_bytes(&folders.workspace(), COUNT_LIMIT)
         .map_err(|cause| Error::failed("measure what the box has on disk", cause))
 }
 

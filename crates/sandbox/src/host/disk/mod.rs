@@ -16,8 +16,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::mount::UnmountFlags;
-pub use usage::folder_usage;
+use rustix::{fs::FlockOperation, mount::UnmountFlags};
+pub use usage::{Count, folder_bytes, folder_usage};
 
 use super::tool;
 use crate::Error;
