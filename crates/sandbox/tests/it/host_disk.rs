@@ -96,6 +96,33 @@ fn a_mounted_disk_has_its_new_size_now_or_at_its_next_mount() {
 }
 
 #[test]
+fn a_mounted_disk_keeps_its_file_whatever_its_size_was() {
+    let Some(place) = Place::new() else { return };
+    let (disk, image) = (&place.disk, place.folder.path().join("disk.img"));
+    disk.create(16 * MIB, (0, 0)).expect("a disk");
+    disk.mount(None).expect("a mount");
+    disk.resize(64 * MIB).expect("a bigger one");
+    assert_eq!(disk.resize(32 * MIB).expect("a smaller one"), Resized::AtNextMount);
+    assert_eq!(fs::metadata(&image).expect("the image").len(), 64 * MIB);
+    disk.unmount().expect("no mount");
+    disk.mount(Some(32 * MIB)).expect("a mount");
+    let written = place.fill("file");
+    assert!((20 * MIB..=32 * MIB).contains(&written), "{written}");
+}
+
+#[test]
+fn a_trial_clears_what_a_trial_has_left() {
+    let Some(place) = Place::new() else { return };
+    let trial = place.folder.path().join(".disk-trial");
+    fs::create_dir(&trial).expect("a folder");
+    let left = Disk::new(trial.join("image"), trial.join("mount"));
+    left.create(4 * MIB, (0, 0)).expect("a disk");
+    left.mount(None).expect("a mount");
+    Disk::try_in(place.folder.path()).expect("another trial");
+    assert!(!trial.exists() && !left.is_mounted());
+}
+
+#[test]
 fn a_disk_shrinks_only_if_what_is_on_it_fits() {
     let Some(place) = Place::new() else { return };
     let disk = &place.disk;
