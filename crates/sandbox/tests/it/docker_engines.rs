@@ -73,6 +73,33 @@ fn an_engine_that_sees_other_files_gets_copies() {
     });
 }
 
+/// The folders of this deployment are where the engine looks, but it does not see what is mounted there.
+#[test]
+fn an_engine_that_sees_no_mounts_gets_folders() {
+    if !rustix::process::geteuid().is_root() {
+        skip("only root can hide a file system");
+        return;
+    }
+    leave_mounts();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let Some(place) = Place::new().await else { return };
+        let boxed = place.run(&spec()).await;
+        boxed.must("echo kept > file; echo seen > /.longshore/run/file").await;
+        let seen = std::fs::read_to_string(place.dir(boxed.id).join("memory/run/file")).expect("a shared folder");
+        assert_eq!(seen, "seen\n");
+        place.backend.stop(boxed.id).await.expect("a stop");
+        place.backend.start(boxed.id, &spec()).await.expect("a start");
+        assert_eq!(boxed.must("cat file").await, "kept");
+        // It is on no file system of its own, so it counts.
+        boxed.must("head -c 4000000 /dev/zero > /.longshore/run/big; sync").await;
+        let used = place.backend.stats(boxed.id).await.expect("what it uses").disk.expect("a number");
+        assert!(used > 4_000_000, "{used}");
+        drop(boxed);
+        drop(place);
+    });
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn boxes_outlive_their_engine() {
     let Some((mut engine, place)) = own_engine(&[]).await else { return };

@@ -86,18 +86,19 @@ impl Docker {
             self.remove_container(plan.id).await?;
             return Ok(Next::Again);
         }
-        if plan.sharing == Sharing::Mounted
-            && (lacks(&self.deployment.program) || lacks(&self.layout.folders(plan.id).run()))
-        {
-            // The folder has a name that no other machine has: this engine has other files.
-            self.learned.lock().must_copy = true;
+        let folders = self.layout.folders(plan.id);
+        let seen_by_us =
+            folders.memory().is_mounted() && lacks(&folders.run()) || plan.has_volume && lacks(&folders.workspace());
+        if seen_by_us && !lacks(&self.deployment.program) && !self.learned.lock().sees_no_mounts {
+            // What is mounted there is only seen by this process and its like.
+            self.learned.lock().sees_no_mounts = true;
             self.remove_volume(plan.id).await?;
             self.remove_folders(plan.id).await?;
             return Ok(Next::Again);
         }
-        if plan.has_volume && lacks(&self.layout.folders(plan.id).workspace()) && !self.learned.lock().sees_no_mounts {
-            // The folder is on a disk that only this process and its like see.
-            self.learned.lock().sees_no_mounts = true;
+        if plan.sharing == Sharing::Mounted && (lacks(&self.deployment.program) || lacks(&folders.run())) {
+            // The folder has a name that no other machine has: this engine has other files.
+            self.learned.lock().must_copy = true;
             self.remove_volume(plan.id).await?;
             self.remove_folders(plan.id).await?;
             return Ok(Next::Again);
