@@ -60,11 +60,12 @@ impl Docker {
                 Err(refusal) => return Err(self.engine.failed("start the box's container", refusal)),
             }
         }
+        // Before the greeting: an end just after it is told, too.
+        self.watch.expect_life(id);
         match self.greet(id).await {
             Ok(way) => {
                 // A runtime with a kernel of its own, say, whose sockets are not this machine's.
                 self.learned.lock().sees_no_sockets |= way == Way::Any;
-                self.watch.expect_life(id);
                 Ok(())
             }
             Err(error) => {
