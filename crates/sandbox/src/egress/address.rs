@@ -122,6 +122,12 @@ impl Networks {
     }
 }
 
+/// All IPv4 networks that are not the public Internet.
+#[cfg(test)]
+pub(crate) fn closed_v4() -> impl Iterator<Item = Ipv4Net> {
+    CLOSED_V4.iter().map(|(network, _)| *network)
+}
+
 /// The IPv4 addresses that packets to an IPv6 address end at, or pass. For `64:ff9b:1::/48`, a NAT64 of one's own, nobody
 /// but its owner knows where in the address they are, so that it stays reserved.
 fn embedded(address: Ipv6Addr) -> Vec<Ipv4Addr> {
