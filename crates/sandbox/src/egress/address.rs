@@ -83,7 +83,7 @@ impl Networks {
     }
 
     /// Why no box may reach `address`, if that is so: what kind of address it is.
-    pub(super) fn objection(&self, address: IpAddr) -> Option<&'static str> {
+    pub(crate) fn objection(&self, address: IpAddr) -> Option<&'static str> {
         let address = address.to_canonical();
         if self.contains(address) {
             return None;

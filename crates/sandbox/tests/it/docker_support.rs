@@ -37,6 +37,11 @@ pub(crate) fn program() -> PathBuf {
     named.or_else(beside).expect("build the program first (cargo build -p longshore), or name it in LONGSHORE_PROGRAM")
 }
 
+/// What tests ask for. Their registries listen on loopback, which must be listed.
+fn allowed() -> Vec<String> {
+    ["127.0.0.1:*/**", "longshore-test/**"].map(str::to_owned).into()
+}
+
 pub(crate) struct Place {
     pub(crate) deployment: Deployment,
     pub(crate) options: DockerOptions,
@@ -56,7 +61,8 @@ impl Place {
         let folder = TempDir::new().expect("a folder");
         let name = format!("test{}", uuid::Uuid::new_v4().simple());
         let deployment = Deployment { name, dir: folder.path().join("boxes"), program: program() };
-        let mut options = DockerOptions { image: BUSYBOX.to_owned(), ..DockerOptions::default() };
+        let mut options =
+            DockerOptions { image: BUSYBOX.to_owned(), allowed_images: allowed(), ..DockerOptions::default() };
         change(&mut options);
         let backend = Arc::new(Docker::new(deployment.clone(), options.clone()));
         match backend.check().await {
@@ -263,12 +269,6 @@ pub(crate) fn skip(reason: &str) {
     let _ = writeln!(io::stderr(), "skipped: {reason}");
 }
 
-/// Runs the engine's own client.
-pub(crate) fn docker(arguments: &[&str]) -> String {
-    run("docker", arguments)
-}
-
-/// Runs a program that must succeed, and returns what it says.
 /// Makes an image, by an engine that `options` name or the usual one.
 pub(crate) fn build(options: &[&str], tag: &str, dockerfile: &str) {
     let folder = TempDir::new().expect("a folder");
@@ -279,6 +279,12 @@ pub(crate) fn build(options: &[&str], tag: &str, dockerfile: &str) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// Runs the engine's own client.
+pub(crate) fn docker(arguments: &[&str]) -> String {
+    run("docker", arguments)
+}
+
+/// Runs a program that must succeed, and returns what it says.
 pub(crate) fn run(program: &str, arguments: &[&str]) -> String {
     let output = Program::new(program).args(arguments).output().expect("it starts");
     let stderr = String::from_utf8_lossy(&output.stderr);

@@ -21,6 +21,7 @@ mod lifecycle;
 mod limits;
 mod list;
 mod network;
+mod registry;
 mod state;
 mod stream;
 mod usage;
@@ -65,7 +66,8 @@ pub struct DockerOptions {
     /// The image of boxes that ask for none.
     pub image: String,
     /// Images that boxes may ask for besides that one, as patterns: `python`, `ghcr.io/acme/**`, `debian:12*`. Without a tag
-    /// all tags are meant, and without a registry the one that Docker takes. Nothing here means any image.
+    /// all tags are meant, and without a registry the one that Docker takes. Nothing here means any image of a public registry:
+    /// one of this machine or of a private network must be listed.
     pub allowed_images: Vec<String>,
     /// Images that are built here when they are first wanted, by name: boxes may ask for them too.
     pub builds: BTreeMap<String, Build>,
