@@ -49,6 +49,9 @@ pub(super) const KIND: Kind = Kind { name: "docker", make };
 
 fn make(circumstances: Circumstances) -> Result<Arc<dyn Backend>, Error> {
     let mut options: DockerOptions = super::options(KIND.name, circumstances.options)?;
+    if let Some(image) = circumstances.default_image {
+        options.image = image;
+    }
     let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
     if circumstances.is_personal && options.user.is_none() && !user.is_root() {
         options.user = Some(format!("{}:{}", user.as_raw(), group.as_raw()));
