@@ -36,6 +36,10 @@ const COUNT_LIMIT: Duration = Duration::from_secs(2);
 /// The processes of bubblewrap itself, which a box's limit leaves out.
 const OWN_PROCESSES: u32 = 2;
 
+/// The processes and threads of a box without a limit: those of all boxes are numbers of the one machine, and a program that
+/// only starts itself must not take them all.
+const USUAL_PROCESSES: u32 = 4096;
+
 /// Locks of boxes: two that share one wait for each other now and then.
 const LOCKS: usize = 1024;
 
@@ -102,7 +106,7 @@ impl Boxes {
         if self.cgroups().is_none()
             && let Some(Live::Tree(init)) = self.live(id, &self.folder(id))
         {
-            Tree::of(init).limit(limits);
+            Tree::of(init).limit(&bounded(limits));
         }
     }
 
@@ -150,7 +154,7 @@ impl Boxes {
         match self.live(id, &folder) {
             Some(Live::Group(group)) => group.limit(&with_own(limits)),
             Some(Live::Tree(init)) => {
-                Tree::of(init).limit(limits);
+                Tree::of(init).limit(&bounded(limits));
                 Ok(())
             }
             // The next start sets them.
@@ -338,7 +342,12 @@ impl Boxes {
 }
 
 pub(super) fn with_own(limits: &Limits) -> Limits {
-    Limits { pids: limits.pids.map(|pids| pids.saturating_add(OWN_PROCESSES)), ..*limits }
+    Limits { pids: bounded(limits).pids.map(|pids| pids.saturating_add(OWN_PROCESSES)), ..*limits }
+}
+
+/// The same limits, with one of processes in any case.
+fn bounded(limits: &Limits) -> Limits {
+    Limits { pids: limits.pids.or(Some(USUAL_PROCESSES)), ..*limits }
 }
 
 fn in_words(status: ExitStatus) -> String {
