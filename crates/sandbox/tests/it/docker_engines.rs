@@ -38,7 +38,7 @@ async fn what_the_engine_can_do_is_told() {
     let findings = place.backend.findings().await;
     let find = |subject: &str| findings.iter().find(|finding| finding.subject == subject).expect("a finding");
     assert!(find("engine").level == Level::Ok && find("engine").detail.contains("API"), "{findings:?}");
-    for subject in ["runc", "runtime", "limits", "storage", "users", "network for boxes"] {
+    for subject in ["runc", "sockets", "runtime", "limits", "storage", "users", "network for boxes"] {
         let finding = find(subject);
         assert_eq!(finding.level == Level::Ok, finding.advice.is_none(), "{finding:?}");
     }
@@ -136,6 +136,15 @@ async fn an_engine_with_quotas_bounds_all_that_a_box_writes() {
     assert!(run.stderr.contains("quota") || run.stderr.contains("No space"), "{run:?}");
     boxed.must_not("dd if=/dev/zero of=/workspace/b bs=1M count=80 conv=fsync").await;
     assert!(place.backend.stats(boxed.id).await.expect("what it uses").disk_is_enforced);
+
+    // What the image takes to volumes is on no quota.
+    let address = engine.address();
+    build(&["--host", &address], "longshore-test/volumes", &format!("FROM {BUSYBOX}\nVOLUME /data\n"));
+    let spec = Spec { image: Some("longshore-test/volumes".to_owned()), limits: disk(64), ..spec() };
+    let with_volume = place.run(&spec).await;
+    with_volume.must("dd if=/dev/zero of=/data/a bs=1M count=80").await;
+    let stats = place.backend.stats(with_volume.id).await.expect("what it uses");
+    assert!(!stats.disk_is_enforced && stats.disk > Some(80 << 20), "{stats:?}");
     let storage = place.backend.findings().await.into_iter().find(|finding| finding.subject == "storage");
     assert_eq!(storage.expect("a finding").level, Level::Ok);
     drop(place);
@@ -163,15 +172,6 @@ async fn own_engine(options: &[&str]) -> Option<(Engine, Place)> {
 
 #[expect(unsafe_code, reason = "the call can do more than it does here")]
 fn leave_mounts() {
-
-    // What the image takes to volumes is on no quota.
-    let address = engine.address();
-    build(&["--host", &address], "longshore-test/volumes", &format!("FROM {BUSYBOX}\nVOLUME /data\n"));
-    let spec = Spec { image: Some("longshore-test/volumes".to_owned()), limits: disk(64), ..spec() };
-    let with_volume = place.run(&spec).await;
-    with_volume.must("dd if=/dev/zero of=/data/a bs=1M count=80").await;
-    let stats = place.backend.stats(with_volume.id).await.expect("what it uses");
-    assert!(!stats.disk_is_enforced && stats.disk > Some(80 << 20), "{stats:?}");
     // SAFETY: only a thread that leaves its table of descriptors can lose some; this one leaves its mounts.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS | UnshareFlags::FS) }.expect("mounts of its own");
     let private = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;

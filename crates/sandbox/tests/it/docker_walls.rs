@@ -140,6 +140,8 @@ async fn a_container_is_made_with_all_the_walls() {
         (".HostConfig.NetworkMode", r#""none""#),
         (".HostConfig.IpcMode", r#""private""#),
         (".HostConfig.PidMode", r#""""#),
+        (".HostConfig.PidsLimit", "4100"),
+        (".HostConfig.OomScoreAdj", "300"),
         (".HostConfig.Init", "true"),
         (".HostConfig.RestartPolicy.Name", r#""no""#),
         (".HostConfig.LogConfig.Type", r#""json-file""#),
