@@ -32,6 +32,8 @@ pub struct Circumstances {
     pub options: Value,
     /// How processes are started where nothing isolates.
     pub local: LocalOptions,
+    /// The image of boxes that ask for none, if the operator names one for all kinds.
+    pub default_image: Option<String>,
     /// Whether boxes work on files of whoever runs this process, and so must be that user as far as they can.
     pub is_personal: bool,
 }

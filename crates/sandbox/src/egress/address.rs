@@ -83,7 +83,7 @@ impl Networks {
     }
 
     /// Why no box may reach `address`, if that is so: what kind of address it is.
-    pub(super) fn objection(&self, address: IpAddr) -> Option<&'static str> {
+    pub(crate) fn objection(&self, address: IpAddr) -> Option<&'static str> {
         let address = address.to_canonical();
         if self.contains(address) {
             return None;
@@ -120,6 +120,12 @@ impl Networks {
         let closed = CLOSED_V6.iter().find(|(network, _)| network.contains(&address)).map(|(_, what)| *what);
         closed.or_else(|| (!GLOBAL_V6.contains(&address)).then_some("a reserved address"))
     }
+}
+
+/// All IPv4 networks that are not the public Internet.
+#[cfg(test)]
+pub(crate) fn closed_v4() -> impl Iterator<Item = Ipv4Net> {
+    CLOSED_V4.iter().map(|(network, _)| *network)
 }
 
 /// The IPv4 addresses that packets to an IPv6 address end at, or pass. For `64:ff9b:1::/48`, a NAT64 of one's own, nobody

@@ -32,6 +32,8 @@ use std::time::Duration;
 
 pub use accept::{Acceptor, run};
 pub use address::Networks;
+#[cfg(test)]
+pub(crate) use address::closed_v4;
 pub use ledger::Ledger;
 pub use policy::Policy;
 pub use proxy::Proxy;

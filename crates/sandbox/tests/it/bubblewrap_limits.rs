@@ -47,6 +47,16 @@ async fn a_box_has_no_more_processes_than_it_may() {
 }
 
 #[tokio::test]
+async fn a_box_without_a_limit_cannot_take_all_processes_of_the_machine() {
+    let place = Place::new();
+    let boxed = place.run(&spec()).await;
+    let files = place.groups().into_iter().map(|group| group.join(boxed.id.to_string()).join("pids.max"));
+    let limits: Vec<_> = files.filter_map(|file| std::fs::read_to_string(file).ok()).collect();
+    // With those of bubblewrap itself.
+    assert!(place.groups().is_empty() || limits == ["4098\n"], "{limits:?}");
+}
+
+#[tokio::test]
 async fn a_box_has_no_more_of_a_processor_than_it_may() {
     let place = Place::new();
     let boxed = place.run(&limited(Limits { cpu_milli: Some(300), ..Limits::default() })).await;

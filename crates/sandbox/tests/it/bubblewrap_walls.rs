@@ -95,6 +95,27 @@ async fn no_service_of_the_machine_is_reached() {
 }
 
 #[tokio::test]
+async fn only_sockets_of_a_boxs_own_network_can_be_made() {
+    let place = Place::new();
+    let boxed = place.run(&spec()).await;
+    for family in ["AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK"] {
+        let kind = if family == "AF_NETLINK" { "SOCK_RAW" } else { "SOCK_STREAM" };
+        boxed.must(&format!("python3 -c 'import socket; socket.socket(socket.{family}, socket.{kind})'")).await;
+    }
+    // AF_VSOCK, AF_ALG, and one with a high half that the system does not look at.
+    for family in ["40", "38", "(1 << 32) + 40"] {
+        let call = format!(
+            "import ctypes, os; c = ctypes.CDLL(None, use_errno=True); \
+             r = c.syscall(ctypes.c_long({}), ctypes.c_long({family}), ctypes.c_long(1), ctypes.c_long(0)); \
+             print(r, os.strerror(ctypes.get_errno()))",
+            libc::SYS_socket
+        );
+        let said = boxed.must(&format!("python3 -c '{call}'")).await;
+        assert_eq!(said, "-1 Address family not supported by protocol", "{family}");
+    }
+}
+
+#[tokio::test]
 async fn nothing_gives_a_box_more_rights() {
     let place = Place::new();
     let boxed = place.run(&spec()).await;

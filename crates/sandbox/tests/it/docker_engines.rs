@@ -14,7 +14,7 @@ use rustix::{
 };
 use tempfile::TempDir;
 
-use crate::docker_support::{BUSYBOX, Place, docker, run, skip, spec, until};
+use crate::docker_support::{BUSYBOX, Place, build, docker, run, skip, spec, until};
 
 #[tokio::test]
 async fn an_engine_that_is_not_there_is_named() {
@@ -38,7 +38,7 @@ async fn what_the_engine_can_do_is_told() {
     let findings = place.backend.findings().await;
     let find = |subject: &str| findings.iter().find(|finding| finding.subject == subject).expect("a finding");
     assert!(find("engine").level == Level::Ok && find("engine").detail.contains("API"), "{findings:?}");
-    for subject in ["runc", "runtime", "limits", "storage", "users", "network for boxes"] {
+    for subject in ["runc", "sockets", "runtime", "limits", "storage", "users", "network for boxes"] {
         let finding = find(subject);
         assert_eq!(finding.level == Level::Ok, finding.advice.is_none(), "{finding:?}");
     }
@@ -66,6 +66,33 @@ fn an_engine_that_sees_other_files_gets_copies() {
         place.backend.stop(boxed.id).await.expect("a stop");
         place.backend.start(boxed.id, &spec).await.expect("a start");
         assert_eq!(boxed.must("cat file; head -c 4000000 /dev/zero > big; sync").await, "kept");
+        let used = place.backend.stats(boxed.id).await.expect("what it uses").disk.expect("a number");
+        assert!(used > 4_000_000, "{used}");
+        drop(boxed);
+        drop(place);
+    });
+}
+
+/// The folders of this deployment are where the engine looks, but it does not see what is mounted there.
+#[test]
+fn an_engine_that_sees_no_mounts_gets_folders() {
+    if !rustix::process::geteuid().is_root() {
+        skip("only root can hide a file system");
+        return;
+    }
+    leave_mounts();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let Some(place) = Place::new().await else { return };
+        let boxed = place.run(&spec()).await;
+        boxed.must("echo kept > file; echo seen > /.longshore/run/file").await;
+        let seen = std::fs::read_to_string(place.dir(boxed.id).join("memory/run/file")).expect("a shared folder");
+        assert_eq!(seen, "seen\n");
+        place.backend.stop(boxed.id).await.expect("a stop");
+        place.backend.start(boxed.id, &spec()).await.expect("a start");
+        assert_eq!(boxed.must("cat file").await, "kept");
+        // It is on no file system of its own, so it counts.
+        boxed.must("head -c 4000000 /dev/zero > /.longshore/run/big; sync").await;
         let used = place.backend.stats(boxed.id).await.expect("what it uses").disk.expect("a number");
         assert!(used > 4_000_000, "{used}");
         drop(boxed);
@@ -109,6 +136,15 @@ async fn an_engine_with_quotas_bounds_all_that_a_box_writes() {
     assert!(run.stderr.contains("quota") || run.stderr.contains("No space"), "{run:?}");
     boxed.must_not("dd if=/dev/zero of=/workspace/b bs=1M count=80 conv=fsync").await;
     assert!(place.backend.stats(boxed.id).await.expect("what it uses").disk_is_enforced);
+
+    // What the image takes to volumes is on no quota.
+    let address = engine.address();
+    build(&["--host", &address], "longshore-test/volumes", &format!("FROM {BUSYBOX}\nVOLUME /data\n"));
+    let spec = Spec { image: Some("longshore-test/volumes".to_owned()), limits: disk(64), ..spec() };
+    let with_volume = place.run(&spec).await;
+    with_volume.must("dd if=/dev/zero of=/data/a bs=1M count=80").await;
+    let stats = place.backend.stats(with_volume.id).await.expect("what it uses");
+    assert!(!stats.disk_is_enforced && stats.disk > Some(80 << 20), "{stats:?}");
     let storage = place.backend.findings().await.into_iter().find(|finding| finding.subject == "storage");
     assert_eq!(storage.expect("a finding").level, Level::Ok);
     drop(place);

@@ -8,7 +8,8 @@ use std::{
     sync::Mutex,
 };
 
-use longshore_sandbox::{Backend as _, Error, Spec};
+use longshore_sandbox::{Backend as _, Circumstances, Deployment, Error, Kind, Spec};
+use longshore_workspace::LocalOptions;
 use tempfile::TempDir;
 
 use crate::docker_support::{BUSYBOX, Place, docker, run, skip, spec, until};
@@ -73,6 +74,7 @@ async fn an_image_that_cannot_be_fetched_says_why() {
     let secret = "user:$2b$04$5q9.XWLGRrVLo5t7SRNuDuN9K2UeWfBYoUKLrZ0wSCqgIDz0YfrPW\n";
     let Some(registry) = Registry::start(Some(secret)).await else { return };
     let cause = fetch(&place, &registry.name("secret:v1")).await.0.expect_err("it is closed").to_string();
+    assert!(!cause.contains("http"), "what the registry says stays in the log: {cause}");
     assert!(cause.contains("needs a login") && cause.contains("docker login 127.0.0.1:"), "{cause}");
 }
 
@@ -82,6 +84,30 @@ async fn a_box_of_an_image_that_is_not_there_is_refused() {
     let id = longshore_sandbox::SandboxId::random();
     let error = place.backend.create(id, &image("127.0.0.1:1/none")).await.expect_err("there is none");
     assert!(error.to_string().contains("the image 127.0.0.1:1/none is not there"), "{error}");
+}
+
+#[test]
+fn the_operators_image_needs_no_pattern_and_the_usual_one_does() {
+    let folder = TempDir::new().expect("a folder");
+    let backend = |default_image: Option<&str>| {
+        let circumstances = Circumstances {
+            deployment: Deployment {
+                name: "test".to_owned(),
+                dir: folder.path().into(),
+                program: folder.path().into(),
+            },
+            options: serde_json::json!({ "allowed_images": ["debian:12*"] }),
+            local: LocalOptions::new(folder.path()),
+            default_image: default_image.map(str::to_owned),
+            is_personal: false,
+        };
+        Kind::named("docker").expect("a kind").backend(circumstances).expect("a backend")
+    };
+    let own = backend(Some("registry.example.com/team/own:1"));
+    own.validate(&image("registry.example.com/team/own:1")).expect("the operator says so");
+    own.validate(&image("debian:12")).expect("it is listed");
+    own.validate(&image("python:3.13")).expect_err("nobody says so");
+    backend(None).validate(&image("python:3.13")).expect("the usual one");
 }
 
 #[tokio::test]

@@ -37,6 +37,11 @@ pub(crate) fn program() -> PathBuf {
     named.or_else(beside).expect("build the program first (cargo build -p longshore), or name it in LONGSHORE_PROGRAM")
 }
 
+/// What tests ask for. Their registries listen on loopback, which must be listed.
+fn allowed() -> Vec<String> {
+    ["127.0.0.1:*/**", "longshore-test/**"].map(str::to_owned).into()
+}
+
 pub(crate) struct Place {
     pub(crate) deployment: Deployment,
     pub(crate) options: DockerOptions,
@@ -56,7 +61,8 @@ impl Place {
         let folder = TempDir::new().expect("a folder");
         let name = format!("test{}", uuid::Uuid::new_v4().simple());
         let deployment = Deployment { name, dir: folder.path().join("boxes"), program: program() };
-        let mut options = DockerOptions { image: BUSYBOX.to_owned(), ..DockerOptions::default() };
+        let mut options =
+            DockerOptions { image: BUSYBOX.to_owned(), allowed_images: allowed(), ..DockerOptions::default() };
         change(&mut options);
         let backend = Arc::new(Docker::new(deployment.clone(), options.clone()));
         match backend.check().await {
@@ -128,12 +134,7 @@ impl Place {
 
     /// Makes an image, which goes with the place.
     pub(crate) fn build(&self, tag: &str, dockerfile: &str) {
-        let folder = TempDir::new().expect("a folder");
-        std::fs::write(folder.path().join("Dockerfile"), dockerfile).expect("a file");
-        let context = folder.path().to_str().expect("text");
-        let output = Program::new("docker").args(["build", "--tag", tag, context]).env("DOCKER_BUILDKIT", "0").output();
-        let output = output.expect("it starts");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        build(&[], tag, dockerfile);
         self.own(tag);
     }
 
@@ -266,6 +267,16 @@ pub(crate) fn engine_socket() -> PathBuf {
 /// Says why a test is over before it began.
 pub(crate) fn skip(reason: &str) {
     let _ = writeln!(io::stderr(), "skipped: {reason}");
+}
+
+/// Makes an image, by an engine that `options` name or the usual one.
+pub(crate) fn build(options: &[&str], tag: &str, dockerfile: &str) {
+    let folder = TempDir::new().expect("a folder");
+    std::fs::write(folder.path().join("Dockerfile"), dockerfile).expect("a file");
+    let mut client = Program::new("docker");
+    client.args(options).args(["build", "--tag", tag]).arg(folder.path()).env("DOCKER_BUILDKIT", "0");
+    let output = client.output().expect("it starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Runs the engine's own client.

@@ -68,6 +68,29 @@ async fn nothing_of_the_machine_is_seen() {
 }
 
 #[tokio::test]
+async fn what_a_box_writes_beside_its_socket_is_not_on_the_disk_of_the_machine() {
+    let Some(place) = Place::new().await else { return };
+    let boxed = place.run(&spec()).await;
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    for _ in 0..2 {
+        let run = boxed.must_not("dd if=/dev/zero of=/.longshore/run/fill bs=64k count=64").await;
+        assert!(run.stderr.contains("No space left"), "{run:?}");
+        boxed.must_not("for i in $(seq 100); do : > /.longshore/run/$i || exit 1; done").await;
+        place.backend.stop(boxed.id).await.expect("a stop");
+        assert!(!place.dir(boxed.id).join("memory/run").exists());
+        place.backend.start(boxed.id, &spec()).await.expect("a start");
+        assert_eq!(boxed.must("ls /.longshore/run").await, "boxd.sock");
+    }
+    // A box that ended by itself starts again, too, whatever it left there.
+    boxed.must("rm /.longshore/run/boxd.sock; mkdir /.longshore/run/boxd.sock").await;
+    crate::docker_support::docker(&["kill", &place.container(boxed.id)]);
+    place.backend.start(boxed.id, &spec()).await.expect("a start");
+    assert_eq!(boxed.must("ls /.longshore/run").await, "boxd.sock");
+}
+
+#[tokio::test]
 async fn a_closed_box_has_no_network() {
     let Some(place) = Place::new().await else { return };
     let boxed = place.run(&Spec { image: Some(DEBIAN.to_owned()), ..spec() }).await;
@@ -117,6 +140,8 @@ async fn a_container_is_made_with_all_the_walls() {
         (".HostConfig.NetworkMode", r#""none""#),
         (".HostConfig.IpcMode", r#""private""#),
         (".HostConfig.PidMode", r#""""#),
+        (".HostConfig.PidsLimit", "4100"),
+        (".HostConfig.OomScoreAdj", "300"),
         (".HostConfig.Init", "true"),
         (".HostConfig.RestartPolicy.Name", r#""no""#),
         (".HostConfig.LogConfig.Type", r#""json-file""#),

@@ -9,7 +9,7 @@ use std::{
 
 use longshore_sandbox::{
     Error,
-    host::disk::{Disk, Resized, folder_usage},
+    host::disk::{Count, Disk, Resized, folder_bytes, folder_usage},
 };
 use tempfile::TempDir;
 
@@ -96,6 +96,33 @@ fn a_mounted_disk_has_its_new_size_now_or_at_its_next_mount() {
 }
 
 #[test]
+fn a_mounted_disk_keeps_its_file_whatever_its_size_was() {
+    let Some(place) = Place::new() else { return };
+    let (disk, image) = (&place.disk, place.folder.path().join("disk.img"));
+    disk.create(16 * MIB, (0, 0)).expect("a disk");
+    disk.mount(None).expect("a mount");
+    disk.resize(64 * MIB).expect("a bigger one");
+    assert_eq!(disk.resize(32 * MIB).expect("a smaller one"), Resized::AtNextMount);
+    assert_eq!(fs::metadata(&image).expect("the image").len(), 64 * MIB);
+    disk.unmount().expect("no mount");
+    disk.mount(Some(32 * MIB)).expect("a mount");
+    let written = place.fill("file");
+    assert!((20 * MIB..=32 * MIB).contains(&written), "{written}");
+}
+
+#[test]
+fn a_trial_clears_what_a_trial_has_left() {
+    let Some(place) = Place::new() else { return };
+    let trial = place.folder.path().join(".disk-trial");
+    fs::create_dir(&trial).expect("a folder");
+    let left = Disk::new(trial.join("image"), trial.join("mount"));
+    left.create(4 * MIB, (0, 0)).expect("a disk");
+    left.mount(None).expect("a mount");
+    Disk::try_in(place.folder.path()).expect("another trial");
+    assert!(!trial.exists() && !left.is_mounted());
+}
+
+#[test]
 fn a_disk_shrinks_only_if_what_is_on_it_fits() {
     let Some(place) = Place::new() else { return };
     let disk = &place.disk;
@@ -141,7 +168,26 @@ fn a_folder_is_counted_with_links_once_and_without_what_links_lead_to() {
     fs::hard_link(inner.join("file"), folder.path().join("again")).expect("a link");
     std::os::unix::fs::symlink("/usr", folder.path().join("far")).expect("a link");
     let count = |seconds| folder_usage(folder.path(), Instant::now() + Duration::from_secs(seconds)).expect("a number");
-    let bytes = count(60);
-    assert!((MIB..MIB + 100_000).contains(&bytes), "{bytes}");
-    assert_eq!(count(0), 0);
+    let Count { bytes, is_complete } = count(60);
+    assert!(is_complete && (MIB..MIB + 100_000).contains(&bytes), "{bytes}");
+    assert_eq!(count(0), Count { bytes: 0, is_complete: false });
+    assert_eq!(folder_bytes(folder.path(), Duration::ZERO).expect("a number"), u64::MAX, "nobody hides behind a count");
+}
+
+#[test]
+fn nothing_is_too_deep_to_be_counted() {
+    let folder = TempDir::new().expect("a folder");
+    let open = |at: &dyn std::os::fd::AsFd, name: &str| {
+        rustix::fs::openat(at, name, rustix::fs::OFlags::DIRECTORY, rustix::fs::Mode::empty()).expect("a folder")
+    };
+    let mut here = open(&rustix::fs::CWD, folder.path().to_str().expect("text"));
+    for _ in 0..500 {
+        rustix::fs::mkdirat(&here, "d", rustix::fs::Mode::RWXU).expect("a folder");
+        here = open(&here, "d");
+    }
+    let flags = rustix::fs::OFlags::CREATE | rustix::fs::OFlags::WRONLY;
+    let file = rustix::fs::openat(&here, "file", flags, rustix::fs::Mode::RWXU).expect("a file");
+    File::from(file).write_all(&vec![7; 1 << 20]).expect("a file");
+    let count = folder_usage(folder.path(), Instant::now() + Duration::from_mins(1)).expect("a number");
+    assert!(count.is_complete && count.bytes >= MIB, "{count:?}");
 }

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     process::ExitStatus,
     sync::OnceLock,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use longshore_protocol::sandbox::ByteSize;
@@ -25,16 +25,20 @@ use crate::{
     Deployment, Error, Found, Limits, Running, SandboxId, Spec, Stats,
     host::{
         cgroup::{Cgroups, Group, Usage},
-        disk::{Disk, Resized, folder_usage},
+        disk::{Disk, Resized, folder_bytes},
         end_all,
     },
 };
 
-/// How long a box's files are counted.
+/// How long a box's files are counted at first.
 const COUNT_LIMIT: Duration = Duration::from_secs(2);
 
 /// The processes of bubblewrap itself, which a box's limit leaves out.
 const OWN_PROCESSES: u32 = 2;
+
+/// The processes and threads of a box without a limit: those of all boxes are numbers of the one machine, and a program that
+/// only starts itself must not take them all.
+const USUAL_PROCESSES: u32 = 4096;
 
 /// Locks of boxes: two that share one wait for each other now and then.
 const LOCKS: usize = 1024;
@@ -102,7 +106,7 @@ impl Boxes {
         if self.cgroups().is_none()
             && let Some(Live::Tree(init)) = self.live(id, &self.folder(id))
         {
-            Tree::of(init).limit(limits);
+            Tree::of(init).limit(&bounded(limits));
         }
     }
 
@@ -150,7 +154,7 @@ impl Boxes {
         match self.live(id, &folder) {
             Some(Live::Group(group)) => group.limit(&with_own(limits)),
             Some(Live::Tree(init)) => {
-                Tree::of(init).limit(limits);
+                Tree::of(init).limit(&bounded(limits));
                 Ok(())
             }
             // The next start sets them.
@@ -167,11 +171,7 @@ impl Boxes {
         };
         let disk = folder.limited_disk();
         let disk_is_enforced = disk.exists();
-        let used = if disk_is_enforced {
-            disk.usage().ok()
-        } else {
-            folder_usage(&folder.disk(), Instant::now() + COUNT_LIMIT).ok()
-        };
+        let used = if disk_is_enforced { disk.usage().ok() } else { folder_bytes(&folder.disk(), COUNT_LIMIT).ok() };
         Ok(Stats { memory: usage.memory, cpu_micros: usage.cpu_micros, pids: usage.pids, disk: used, disk_is_enforced })
     }
 
@@ -342,7 +342,12 @@ impl Boxes {
 }
 
 pub(super) fn with_own(limits: &Limits) -> Limits {
-    Limits { pids: limits.pids.map(|pids| pids.saturating_add(OWN_PROCESSES)), ..*limits }
+    Limits { pids: bounded(limits).pids.map(|pids| pids.saturating_add(OWN_PROCESSES)), ..*limits }
+}
+
+/// The same limits, with one of processes in any case.
+fn bounded(limits: &Limits) -> Limits {
+    Limits { pids: limits.pids.or(Some(USUAL_PROCESSES)), ..*limits }
 }
 
 fn in_words(status: ExitStatus) -> String {

@@ -35,21 +35,43 @@ const FOREIGN_CALLS: u32 = 0x4000_0000;
 const NUMBER: u32 = 0;
 const ARCHITECTURE_FIELD: u32 = 4;
 
+/// Where the low half of the first argument is, of which the system takes a socket's family.
+const FIRST_ARGUMENT: u32 = 16;
+
+/// The families of sockets that a box may make: local, IPv4, IPv6, and the kernel's own for questions about them. What is
+/// left out may lead past the box's network, as `AF_VSOCK` does to a machine outside of this one.
+const FAMILIES: [libc::c_int; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
+
 /// The filter, in the form that the system reads.
 pub(super) fn filter() -> Vec<u8> {
     let denied = u8::try_from(DENIED.len()).unwrap_or(u8::MAX);
+    let families = u8::try_from(FAMILIES.len()).unwrap_or(u8::MAX);
+    // The steps from the last denied call to the permission: two, one for each family, and its refusal.
+    let sockets = families + 3;
     let mut program = vec![
         instruction(BPF_LD | BPF_W | BPF_ABS, 0, 0, ARCHITECTURE_FIELD),
         // To the last but one if it is another processor's.
-        instruction(BPF_JMP | BPF_JEQ | BPF_K, 0, denied + 3, ARCHITECTURE),
+        instruction(BPF_JMP | BPF_JEQ | BPF_K, 0, denied + sockets + 3, ARCHITECTURE),
         instruction(BPF_LD | BPF_W | BPF_ABS, 0, 0, NUMBER),
-        instruction(BPF_JMP | BPF_JGE | BPF_K, denied + 1, 0, FOREIGN_CALLS),
+        instruction(BPF_JMP | BPF_JGE | BPF_K, denied + sockets + 1, 0, FOREIGN_CALLS),
     ];
     for (index, call) in (0..denied).zip(DENIED) {
         let call = u32::try_from(call).unwrap_or(u32::MAX);
-        // To the last one, past the calls that follow, the permission and the refusal of foreign calls.
-        program.push(instruction(BPF_JMP | BPF_JEQ | BPF_K, denied - index + 1, 0, call));
+        // To the last one, past the calls that follow, sockets, the permission and the refusal of foreign calls.
+        program.push(instruction(BPF_JMP | BPF_JEQ | BPF_K, denied - index + sockets + 1, 0, call));
     }
+    // To the permission if it makes no socket.
+    program.push(instruction(
+        BPF_JMP | BPF_JEQ | BPF_K,
+        0,
+        sockets - 1,
+        u32::try_from(libc::SYS_socket).unwrap_or(u32::MAX),
+    ));
+    program.push(instruction(BPF_LD | BPF_W | BPF_ABS, 0, 0, FIRST_ARGUMENT));
+    for (index, family) in (0..families).zip(FAMILIES) {
+        program.push(instruction(BPF_JMP | BPF_JEQ | BPF_K, families - index, 0, family.cast_unsigned()));
+    }
+    program.push(refusal(libc::EAFNOSUPPORT));
     program.push(instruction(BPF_RET | BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW));
     program.push(refusal(libc::ENOSYS));
     program.push(refusal(libc::EPERM));

@@ -6,6 +6,9 @@ use crate::{Error, checkup::Finding};
 /// The oldest runc without known ways out of a container through its own start (CVE-2025-31133 and its kin).
 const SOUND_RUNC: [u32; 3] = [1, 2, 8];
 
+/// The first engine whose own filter of system calls refuses `AF_VSOCK`.
+const SOUND_ENGINE: u32 = 23;
+
 impl Docker {
     /// What the engine can do for boxes. Makes no box.
     pub(super) async fn check_up(&self) -> Vec<Finding> {
@@ -21,6 +24,7 @@ impl Docker {
         vec![
             Finding::ok("engine", format!("version {} (API {}) at {address}", facts.version, facts.api)),
             runc(facts),
+            sockets(facts),
             self.runtime(facts),
             resources(facts),
             storage(facts),
@@ -85,6 +89,24 @@ fn is_sound(version: &str) -> bool {
     match numbers[..] {
         [1, 3, patch] => patch >= 3,
         _ => numbers[..] >= SOUND_RUNC[..],
+    }
+}
+
+/// Sockets to the machine that a virtual machine runs on have no network namespace; newer engines refuse them by themselves.
+fn sockets(facts: &Facts) -> Finding {
+    let major = facts.version.split('.').next().and_then(|major| major.parse::<u32>().ok());
+    match major {
+        Some(major) if major >= SOUND_ENGINE => {
+            Finding::ok("sockets", "boxes make none to the machine outside of this one")
+        }
+        _ => Finding::warning(
+            "sockets",
+            format!(
+                "version {} of the engine may let boxes speak to the hypervisor of this machine (AF_VSOCK)",
+                facts.version
+            ),
+            "update Docker to 23.0 or newer, or give the engine a seccomp profile that refuses AF_VSOCK",
+        ),
     }
 }
 

@@ -94,6 +94,8 @@ impl Plan<'_> {
             memory_swap: limits.memory_swap,
             nano_cpus: limits.nano_cpus,
             pids_limit: limits.pids_limit,
+            // When the machine has no more memory, boxes go before its own services.
+            oom_score_adj: Some(300),
             storage_opt: spec
                 .limits
                 .disk

@@ -86,23 +86,31 @@ impl Docker {
             self.remove_container(plan.id).await?;
             return Ok(Next::Again);
         }
-        if plan.sharing == Sharing::Mounted
-            && (lacks(&self.deployment.program) || lacks(&self.layout.folders(plan.id).run()))
-        {
+        let folders = self.layout.folders(plan.id);
+        let seen_by_us =
+            folders.memory().is_mounted() && lacks(&folders.run()) || plan.has_volume && lacks(&folders.workspace());
+        if seen_by_us && !lacks(&self.deployment.program) && !self.learned.lock().sees_no_mounts {
+            // What is mounted there is only seen by this process and its like.
+            self.learned.lock().sees_no_mounts = true;
+            self.remove_volume(plan.id).await?;
+            self.remove_folders(plan.id).await?;
+            return Ok(Next::Again);
+        }
+        if plan.sharing == Sharing::Mounted && (lacks(&self.deployment.program) || lacks(&folders.run())) {
             // The folder has a name that no other machine has: this engine has other files.
             self.learned.lock().must_copy = true;
             self.remove_volume(plan.id).await?;
             self.remove_folders(plan.id).await?;
             return Ok(Next::Again);
         }
-        if plan.has_volume && lacks(&self.layout.folders(plan.id).workspace()) && !self.learned.lock().sees_no_mounts {
-            // The folder is on a disk that only this process and its like see.
-            self.learned.lock().sees_no_mounts = true;
-            self.remove_volume(plan.id).await?;
-            self.remove_folders(plan.id).await?;
-            return Ok(Next::Again);
+        if plan.bounds_disk && exceeds_quota(&text) {
+            return Err(Error::Invalid(
+                "the disk limit is less than the image takes by itself: ask for more, or choose a smaller image"
+                    .to_owned(),
+            ));
         }
-        if plan.bounds_disk && ["storage-opt", "quota"].iter().any(|words| text.to_lowercase().contains(words)) {
+        if plan.bounds_disk && lacks_quotas(&text) {
+            tracing::warn!(reason = text, "the engine cannot bound what boxes write outside of /workspace");
             self.learned.lock().no_quota = true;
             return Ok(Next::Again);
         }
@@ -183,7 +191,41 @@ impl Docker {
     }
 }
 
+/// Whether a box would be full before anything is written in it.
+fn exceeds_quota(refusal: &str) -> bool {
+    let refusal = refusal.to_lowercase();
+    ["quota exceeded", "quota limit exceeded", "out of quota"].iter().any(|words| refusal.contains(words))
+}
+
+/// Whether the engine says that its storage has no quotas: it names the option and refuses it, whatever its value.
+fn lacks_quotas(refusal: &str) -> bool {
+    let refusal = refusal.to_lowercase();
+    let words = ["supported only for", "not supported", "unsupported", "unknown option", "pquota"];
+    refusal.contains("storage-opt") && words.iter().any(|words| refusal.contains(words))
+        || refusal.contains("quota") && ["not supported", "unsupported"].iter().any(|words| refusal.contains(words))
+}
+
 /// A path as archives have it.
 fn relative(path: &str) -> &str {
     path.trim_start_matches('/')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_full_box_does_not_end_the_quotas_of_all() {
+        for full in ["Error processing tar file(exit status 1): write /a: disk quota exceeded", "Disk quota exceeded"] {
+            assert!(exceeds_quota(full) && !lacks_quotas(full), "{full}");
+        }
+        for unsupported in [
+            "--storage-opt is supported only for overlay over xfs with 'pquota' mount option",
+            "--storage-opt is not supported for vfs",
+            "Filesystem does not support, or has not enabled quotas: quota not supported",
+        ] {
+            assert!(lacks_quotas(unsupported) && !exceeds_quota(unsupported), "{unsupported}");
+        }
+        assert!(!lacks_quotas("invalid size: 'quota'") && !lacks_quotas("the name quota/image is not there"));
+    }
 }

@@ -13,6 +13,7 @@ use std::{
 use bollard::{errors::Error as Refusal, models::EventMessage, query_parameters::EventsOptionsBuilder};
 use futures::StreamExt;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::{
     Docker,
@@ -47,6 +48,8 @@ type Events = Pin<Box<dyn futures::Stream<Item = Result<EventMessage, Refusal>> 
 struct Hints {
     /// What the engine tells, while there is a connection.
     events: Option<Events>,
+    /// When the rules for boxes are looked at again.
+    round: Option<Instant>,
     /// Whether there ever was one.
     connected: bool,
     /// Boxes to look at.
@@ -98,20 +101,28 @@ impl Watch {
                 }
                 continue;
             }
-            let Some(events) = &mut hints.events else {
+            let Hints { events: Some(events), round: Some(round), .. } = &mut *hints else {
                 if let Err(error) = self.connect(docker, &mut hints).await {
                     tracing::debug!(%error, "the engine tells nothing about boxes; trying again");
                     tokio::time::sleep(PATIENCE).await;
                 }
                 continue;
             };
-            match tokio::time::timeout(ROUND, events.next()).await {
-                Ok(Some(Ok(event))) => hints.suspects.extend(box_of(&event)),
-                Ok(Some(Err(_)) | None) => {
-                    hints.events = None;
-                    tokio::time::sleep(PATIENCE).await;
+            // A point in time that outlives this call: boxes that end all the time must not put the round off.
+            let event = tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(*round) => {
+                    docker.network.keep(docker).await;
+                    *round = Instant::now() + ROUND;
+                    continue;
                 }
-                Err(_) => docker.network.keep(docker).await,
+                event = events.next() => event,
+            };
+            if let Some(Ok(event)) = event {
+                hints.suspects.extend(box_of(&event));
+            } else {
+                hints.events = None;
+                tokio::time::sleep(PATIENCE).await;
             }
         }
     }
@@ -127,6 +138,7 @@ impl Watch {
         let events = docker.engine.client().await?.events(Some(options)).boxed();
 
         docker.network.keep(docker).await;
+        hints.round = Some(Instant::now() + ROUND);
         let found = docker.list().await?;
         let running: HashSet<_> =
             found.iter().filter(|found| found.running != Running::No).map(|found| found.id).collect();

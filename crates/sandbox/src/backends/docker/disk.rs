@@ -1,14 +1,14 @@
 //! The folders of a box on this machine, and the disk that bounds one of them.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{Docker, blocking, layout::Folders};
 use crate::{
     Error, SandboxId,
-    host::disk::{Disk, Resized, folder_usage},
+    host::disk::{Disk, Resized, folder_bytes},
 };
 
-/// How long files are counted.
+/// How long files are counted at first.
 const COUNT_LIMIT: Duration = Duration::from_secs(5);
 
 impl Docker {
@@ -19,8 +19,10 @@ impl Docker {
             Some(limit) if self.has_disks().await => Some(limit),
             _ => None,
         };
+        let mounts = !self.learned.lock().sees_no_mounts;
         blocking(move || {
             folders.make().map_err(failed)?;
+            folders.make_run(mounts).map_err(failed)?;
             if let Some(limit) = limit {
                 let disk = folders.disk();
                 disk.create(limit, (0, 0))?;
@@ -37,10 +39,25 @@ impl Docker {
         blocking(move || if disk.exists() { disk.mount(limit) } else { Ok(()) }).await
     }
 
-    /// Unmounts the disk of a box that has stopped.
-    pub(super) async fn unmount_disk(&self, id: SandboxId) -> Result<(), Error> {
-        let disk = self.layout.folders(id).disk();
-        blocking(move || disk.unmount()).await
+    /// Makes the folder for the socket of a box that is about to start, if the box shares one: without what the last run has
+    /// left, and again after this machine started again.
+    pub(super) async fn renew_run(&self, id: SandboxId) -> Result<(), Error> {
+        let folders = self.layout.folders(id);
+        let mounts = !self.learned.lock().sees_no_mounts;
+        blocking(move || if folders.exist() { folders.make_run(mounts) } else { Ok(()) }).await.map_err(failed)
+    }
+
+    /// Unmounts what a box had that has stopped.
+    pub(super) async fn unmount(&self, id: SandboxId) -> Result<(), Error> {
+        let folders = self.layout.folders(id);
+        blocking(move || {
+            folders
+                .memory()
+                .unmount()
+                .map_err(|cause| Error::failed("unmount the folder of the box's socket", cause))?;
+            folders.disk().unmount()
+        })
+        .await
     }
 
     /// Gives the disk of a box another size. A box without one is watched instead.
@@ -58,6 +75,8 @@ impl Docker {
     pub(super) async fn remove_folders(&self, id: SandboxId) -> Result<(), Error> {
         let folders = self.layout.folders(id);
         blocking(move || {
+            let removed = folders.memory().unmount();
+            removed.map_err(|cause| Error::failed("unmount the folder of the box's socket", cause))?;
             folders.disk().remove()?;
             folders.remove().map_err(|cause| Error::failed("remove the folders of the box", cause))
         })
@@ -87,7 +106,7 @@ pub(super) fn workspace_usage(folders: &Folders) -> Result<u64, Error> {
     if disk.is_mounted() {
         return disk.usage();
     }
-    folder_usage(&folders.workspace(), Instant::now() + COUNT_LIMIT)
+    folder_bytes(&folders.workspace(), COUNT_LIMIT)
         .map_err(|cause| Error::failed("measure what the box has on disk", cause))
 }
 

@@ -15,12 +15,13 @@ use tokio::{io::AsyncWriteExt, process::Command};
 /// Marks our rules.
 const MARK: &str = "--comment longshore";
 /// What is not public: this network, private, shared by carriers, loopback, link-local (metadata services), protocol
-/// assignments, benchmarks, multicast, reserved and broadcast.
-const CLOSED: [&str; 12] = [
+/// assignments (and the one that Microsoft's cloud serves its machines at), benchmarks, multicast, reserved and broadcast.
+const CLOSED: [&str; 13] = [
     "0.0.0.0/8",
     "10.0.0.0/8",
     "100.64.0.0/10",
     "127.0.0.0/8",
+    "168.63.129.16/32",
     "169.254.0.0/16",
     "172.16.0.0/12",
     "192.0.0.0/24",
@@ -233,4 +234,18 @@ pub(super) fn name_servers(resolv_conf: &str) -> Vec<IpAddr> {
     let servers = resolv_conf.lines().filter_map(|line| line.trim().strip_prefix("nameserver"));
     let addresses = servers.filter_map(|server| server.trim().parse::<Ipv4Addr>().ok());
     addresses.filter(|server| !server.is_loopback() && !server.is_unspecified()).map(IpAddr::V4).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::egress::closed_v4;
+
+    #[test]
+    fn the_filter_closes_what_the_proxy_refuses() {
+        let closed: Vec<ipnet::Ipv4Net> = CLOSED.iter().map(|network| network.parse().unwrap()).collect();
+        for network in closed_v4() {
+            assert!(closed.iter().any(|wider| wider.contains(&network)), "{network}");
+        }
+    }
 }

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use super::{
     Build, Docker, DockerOptions,
     engine::{is_missing, message},
+    registry,
 };
 use crate::{Error, Progress};
 
@@ -29,13 +30,20 @@ pub(super) fn allow(wanted: Option<&str>, options: &DockerOptions) -> Result<(),
         return Ok(());
     }
     let name = Name::parse(wanted)?;
-    if options.allowed_images.is_empty() {
-        return Ok(());
-    }
     for pattern in &options.allowed_images {
         if Name::split(pattern).covers(&name)? {
             return Ok(());
         }
+    }
+    if options.allowed_images.is_empty() {
+        return match registry::objection(name.registry()) {
+            None => Ok(()),
+            Some(what) => Err(Error::Invalid(format!(
+                "the registry {} of the image {wanted} is {what}: the operator must list it in `allowed_images`, such as \
+                 '{0}/**', or fetch the image and name it otherwise with `docker tag`",
+                name.registry()
+            ))),
+        };
     }
     Err(Error::Invalid(format!(
         "the image {wanted} is not allowed here: choose one that matches {}, or ask the operator",
@@ -115,31 +123,31 @@ async fn pull(docker: &Docker, image: &str, name: &Name<'_>, progress: Progress<
                 }
             }
             Some(Err(refusal)) => {
-                return Err(match explain(image, name, &message(&refusal)) {
-                    Some(error) => error,
-                    None => docker.engine.failed(format!("fetch the image {image}"), refusal),
-                });
+                let text = message(&refusal);
+                let failed = docker.engine.failed(format!("fetch the image {image}"), refusal);
+                if matches!(failed, Error::Unavailable { .. }) {
+                    return Err(failed);
+                }
+                tracing::warn!(image, reason = text, "the engine cannot fetch an image");
+                return Err(explain(image, name, &text));
             }
         }
     }
 }
 
-/// What a registry's answer means, if it is one of the usual ones.
-fn explain(image: &str, name: &Name<'_>, text: &str) -> Option<Error> {
+/// What a registry's answer means. Nothing of the answer is in it: a hostile registry makes the engine fetch from wherever it
+/// likes, and what is there may not be for the eyes of whoever named the image.
+fn explain(image: &str, name: &Name<'_>, text: &str) -> Error {
     let lower = text.to_lowercase();
     let says = |words: &[&str]| words.iter().any(|words| lower.contains(words));
+    let failed = |cause: String| Error::failed(format!("fetch the image {image}"), cause);
     let registry = name.registry();
     if says(&["pull access denied", "unauthorized", "authentication required", "no basic auth", "denied:", "forbidden"])
     {
-        return Some(Error::Invalid(format!(
+        return Error::Invalid(format!(
             "the registry {registry} does not hand out the image {image}: there is none of this name, or it needs a login; check \
              the name, or fetch it on the engine's machine with `docker login {registry}` and `docker pull {image}`"
-        )));
-    }
-    if says(&["manifest unknown", "not found", "no such image", "does not exist", "no matching manifest"]) {
-        return Some(Error::Invalid(format!(
-            "the registry {registry} has no image {image} for this machine: check its name and tag"
-        )));
+        ));
     }
     if says(&[
         "no such host",
@@ -152,14 +160,16 @@ fn explain(image: &str, name: &Name<'_>, text: &str) -> Option<Error> {
         "eof",
         "tls",
     ]) {
-        return Some(Error::failed(
-            format!("fetch the image {image}"),
-            format!(
-                "the engine cannot reach the registry {registry} ({text}); check the network and the engine's proxy settings"
-            ),
+        return failed(format!(
+            "the engine cannot reach the registry {registry}; check the network and the engine's proxy settings"
         ));
     }
-    None
+    if says(&["manifest unknown", "not found", "no such image", "does not exist", "no matching manifest"]) {
+        return Error::Invalid(format!(
+            "the registry {registry} has no image {image} for this machine: check its name and tag"
+        ));
+    }
+    failed(format!("the registry {registry} or the engine refused it; the engine's log and the server's say why"))
 }
 
 /// How far the layers of an image are.
@@ -237,7 +247,13 @@ impl<'a> Name<'a> {
 
     fn registry(&self) -> &'a str {
         match self.repository.split_once('/') {
-            Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => first,
+            Some((first, _))
+                if first.contains(['.', ':'])
+                    || first == "localhost"
+                    || first.contains(|letter: char| letter.is_ascii_uppercase()) =>
+            {
+                first
+            }
             _ => "docker.io",
         }
     }
@@ -304,6 +320,16 @@ mod tests {
     }
 
     #[test]
+    fn a_private_registry_must_be_listed() {
+        for image in ["localhost:5000/tool", "169.254.169.254/latest/meta-data", "METADATA/v1", "registry:5000/tool"] {
+            assert!(!is_allowed(image, &[]), "{image}");
+            assert!(!is_allowed(image, &["python", "ghcr.io/**"]), "{image}");
+        }
+        assert!(is_allowed("10.0.0.5:5000/team/tool", &["10.0.0.5:5000/**"]));
+        assert!(is_allowed("own", &[]));
+    }
+
+    #[test]
     fn what_is_no_name_is_refused() {
         let long = "a".repeat(NAME_LIMIT + 1);
         for text in
@@ -331,12 +357,17 @@ mod tests {
 
     #[test]
     fn what_a_registry_says_is_explained() {
-        let explained = |text| explain("a/b:c", &Name::split("a/b:c"), text).unwrap().to_string();
+        let explained = |text: &str| explain("a/b:c", &Name::split("a/b:c"), text).to_string();
         let login = explained("pull access denied for a/b, repository does not exist or may require 'docker login'");
         assert!(login.contains("login docker.io"), "{login}");
         assert!(explained("manifest for a/b:c not found: manifest unknown").contains("check its name and tag"));
         let unreachable =
             explained("Get \"https://registry-1.docker.io/v2/\": dial tcp: lookup registry-1.docker.io: no such host");
         assert!(unreachable.contains("cannot reach the registry docker.io"), "{unreachable}");
+        for kind in ["unauthorized", "not found", "no such host", "error parsing"] {
+            let shown =
+                explained(&format!("{kind}: error parsing HTTP 403 response body: \"secret-of-a-private-host\""));
+            assert!(!shown.contains("secret"), "{shown}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     Deployment, SandboxId,
-    host::{disk::Disk, remove_tree},
+    host::{Memory, disk::Disk, remove_tree},
 };
 
 /// The label with the deployment's name, on all that belongs to it.
@@ -75,9 +75,19 @@ pub(super) struct Folders {
 }
 
 impl Folders {
-    /// Where `boxd` makes its socket.
+    /// Whether they are there.
+    pub(super) fn exist(&self) -> bool {
+        self.root.exists()
+    }
+
+    /// Where `boxd` makes its socket: a folder below the mount, so that an engine that does not see the mount says so.
     pub(super) fn run(&self) -> PathBuf {
-        self.root.join("run")
+        self.memory().point().join("run")
+    }
+
+    /// The little file system in memory that holds that folder, so that nobody fills the disk of this machine through it.
+    pub(super) fn memory(&self) -> Memory {
+        Memory::new(self.root.join("memory"))
     }
 
     /// What is at [`WORKSPACE`] in the box.
@@ -92,7 +102,19 @@ impl Folders {
 
     /// Makes them, closed to everybody else, and in them what every user in the box may write to.
     pub(super) fn make(&self) -> io::Result<()> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(self.disk_dir())?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(self.disk_dir())
+    }
+
+    /// Makes the folder for the socket, in memory if `mounts` and this process may mount.
+    pub(super) fn make_run(&self, mounts: bool) -> io::Result<()> {
+        let memory = self.memory();
+        memory.unmount()?;
+        if mounts
+            && rustix::process::geteuid().is_root()
+            && let Err(cause) = memory.mount()
+        {
+            tracing::warn!(%cause, "what a box writes beside its socket is counted, and has no limit of its own");
+        }
         make_open(&self.run())
     }
 

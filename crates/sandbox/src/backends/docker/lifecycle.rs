@@ -48,6 +48,7 @@ impl Docker {
         }
         if state.running == Running::No {
             self.mount_disk(id, spec.limits.disk).await?;
+            self.renew_run(id).await?;
             let run_dir = self.layout.folders(id).run();
             blocking(move || stream::remove_socket(&run_dir))
                 .await
@@ -59,11 +60,12 @@ impl Docker {
                 Err(refusal) => return Err(self.engine.failed("start the box's container", refusal)),
             }
         }
+        // Before the greeting: an end just after it is told, too.
+        self.watch.expect_life(id);
         match self.greet(id).await {
             Ok(way) => {
                 // A runtime with a kernel of its own, say, whose sockets are not this machine's.
                 self.learned.lock().sees_no_sockets |= way == Way::Any;
-                self.watch.expect_life(id);
                 Ok(())
             }
             Err(error) => {
@@ -118,8 +120,9 @@ impl Docker {
 
     /// A stream to `boxd`, over the socket if there is one that can be used.
     pub(super) async fn connect(&self, id: SandboxId, way: Way) -> io::Result<Stream> {
-        let run_dir = self.layout.folders(id).run();
-        let sharing = if run_dir.exists() { Sharing::Mounted } else { Sharing::Copied };
+        let folders = self.layout.folders(id);
+        let run_dir = folders.run();
+        let sharing = if folders.exist() { Sharing::Mounted } else { Sharing::Copied };
         let can_share = sharing == Sharing::Mounted && !self.options.only_exec && !self.learned.lock().sees_no_sockets;
         if can_share {
             match stream::connect(&run_dir).await {
@@ -187,7 +190,7 @@ impl Docker {
             Err(refusal) => return Err(self.engine.failed("stop the box's container", refusal)),
         }
         self.watch.forget(id);
-        self.unmount_disk(id).await
+        self.unmount(id).await
     }
 
     /// Removes all that there is of a box.

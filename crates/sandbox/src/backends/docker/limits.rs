@@ -8,6 +8,9 @@ use crate::Limits;
 /// What is in a container besides what its user starts, and which the limit leaves out: the engine's first process, and what
 /// carries a stream.
 const OWN_PROCESSES: i64 = 4;
+/// The processes and threads of a box without a limit: those of all boxes are numbers of the one machine, and a program that
+/// only starts itself must not take them all.
+const USUAL_PROCESSES: u32 = 4096;
 
 /// The limits of a container; nothing means none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +30,7 @@ pub(super) fn at_start(limits: &Limits, facts: &Facts) -> ContainerLimits {
         memory_swap: memory,
         // The engine refuses more processors than there are.
         nano_cpus: limits.cpu_milli.map(|milli| nano(milli.min(facts.processors.saturating_mul(1000)))),
-        pids_limit: limits.pids.map(|pids| i64::from(pids) + OWN_PROCESSES),
+        pids_limit: Some(i64::from(limits.pids.unwrap_or(USUAL_PROCESSES)) + OWN_PROCESSES),
     }
 }
 
@@ -41,7 +44,7 @@ pub(super) fn later(limits: &Limits, facts: &Facts) -> ContainerUpdateBody {
         memory: bounded.memory,
         memory_swap: bounded.memory_swap,
         nano_cpus: bounded.nano_cpus,
-        pids_limit: Some(bounded.pids_limit.unwrap_or(-1)),
+        pids_limit: bounded.pids_limit,
         ..ContainerUpdateBody::default()
     }
 }

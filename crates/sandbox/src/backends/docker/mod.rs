@@ -21,6 +21,7 @@ mod lifecycle;
 mod limits;
 mod list;
 mod network;
+mod registry;
 mod state;
 mod stream;
 mod usage;
@@ -48,6 +49,9 @@ pub(super) const KIND: Kind = Kind { name: "docker", make };
 
 fn make(circumstances: Circumstances) -> Result<Arc<dyn Backend>, Error> {
     let mut options: DockerOptions = super::options(KIND.name, circumstances.options)?;
+    if let Some(image) = circumstances.default_image {
+        options.image = image;
+    }
     let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
     if circumstances.is_personal && options.user.is_none() && !user.is_root() {
         options.user = Some(format!("{}:{}", user.as_raw(), group.as_raw()));
@@ -65,7 +69,8 @@ pub struct DockerOptions {
     /// The image of boxes that ask for none.
     pub image: String,
     /// Images that boxes may ask for besides that one, as patterns: `python`, `ghcr.io/acme/**`, `debian:12*`. Without a tag
-    /// all tags are meant, and without a registry the one that Docker takes. Nothing here means any image.
+    /// all tags are meant, and without a registry the one that Docker takes. Nothing here means any image of a public registry:
+    /// one of this machine or of a private network must be listed.
     pub allowed_images: Vec<String>,
     /// Images that are built here when they are first wanted, by name: boxes may ask for them too.
     pub builds: BTreeMap<String, Build>,

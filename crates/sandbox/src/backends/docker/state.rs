@@ -22,6 +22,8 @@ pub(super) struct State {
     pub(super) bounds_disk: bool,
     /// Whether its workspace is a volume.
     pub(super) has_volume: bool,
+    /// Whether it has other volumes, which its image asks for and nothing bounds.
+    pub(super) has_own_volumes: bool,
     /// The container as the engine describes it.
     pub(super) container: ContainerInspectResponse,
 }
@@ -66,6 +68,11 @@ impl State {
                 .and_then(|host| host.storage_opt.as_ref())
                 .is_some_and(|options| options.contains_key("size")),
             has_volume: container.mounts.iter().flatten().any(|mount| mount.destination.as_deref() == Some(WORKSPACE)),
+            has_own_volumes: container
+                .mounts
+                .iter()
+                .flatten()
+                .any(|mount| mount.typ.as_deref() == Some("volume") && mount.destination.as_deref() != Some(WORKSPACE)),
             container,
         }
     }

@@ -1,17 +1,14 @@
 //! What a box uses.
 
-use std::{
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::{fs, os::unix::fs::MetadataExt as _, path::PathBuf, time::Duration};
 
 use bollard::{models::ContainerStatsResponse, query_parameters::StatsOptionsBuilder};
 use futures::StreamExt;
 
 use super::{Docker, blocking, disk::workspace_usage, engine::is_missing, layout::WORKSPACE, state::State};
-use crate::{Error, Running, SandboxId, Stats, host::disk::folder_usage};
+use crate::{Error, Running, SandboxId, Stats, host::disk::folder_bytes};
 
-/// How long files in volumes of images are counted.
+/// How long files in volumes of images are counted at first.
 const COUNT_LIMIT: Duration = Duration::from_secs(2);
 
 impl Docker {
@@ -31,7 +28,9 @@ impl Docker {
             cpu_micros: cpu.map(|nanos| nanos / 1000),
             pids: pids.and_then(|count| u32::try_from(count).ok()),
             disk: written.map(|bytes| bytes.saturating_add(volumes)),
-            disk_is_enforced: state.bounds_disk && (!state.has_volume || self.layout.folders(id).disk().exists()),
+            disk_is_enforced: state.bounds_disk
+                && !state.has_own_volumes
+                && (!state.has_volume || self.layout.folders(id).disk().exists()),
         })
     }
 
@@ -46,18 +45,24 @@ impl Docker {
         }
     }
 
-    /// What the volumes take: the workspace, and those that the image asks for. On another machine they cannot be measured, and
-    /// there the workspace is no volume.
+    /// What a box takes beside its container: the workspace, the volumes that the image asks for, the folder of the socket where
+    /// it has no file system of its own, and the files that the engine makes for names. On another machine they cannot be
+    /// measured, and there the workspace is no volume.
     async fn volumes(&self, id: SandboxId, state: &State) -> Result<u64, Error> {
         let mounts = state.container.mounts.iter().flatten().filter(|mount| mount.typ.as_deref() == Some("volume"));
         let others = mounts.filter(|mount| mount.destination.as_deref() != Some(WORKSPACE));
-        let others: Vec<PathBuf> = others.filter_map(|mount| mount.source.as_ref().map(PathBuf::from)).collect();
-        let workspace = state.has_volume.then(|| self.layout.folders(id));
+        let mut others: Vec<PathBuf> = others.filter_map(|mount| mount.source.as_ref().map(PathBuf::from)).collect();
+        let container = &state.container;
+        let files = [&container.hosts_path, &container.hostname_path, &container.resolv_conf_path];
+        let files: Vec<PathBuf> = files.into_iter().flatten().map(PathBuf::from).collect();
+        let folders = self.layout.folders(id);
+        let workspace = state.has_volume.then(|| folders.clone());
+        others.extend(Some(folders.run()).filter(|_| !folders.memory().is_mounted()));
         blocking(move || {
             let workspace = workspace.map_or(Ok(0), |folders| workspace_usage(&folders))?;
-            let deadline = Instant::now() + COUNT_LIMIT;
-            let others = others.iter().filter_map(|path| folder_usage(path, deadline).ok());
-            Ok(others.fold(workspace, u64::saturating_add))
+            let files = files.iter().filter_map(|path| Some(fs::symlink_metadata(path).ok()?.blocks() * 512));
+            let others = others.iter().filter_map(|path| folder_bytes(path, COUNT_LIMIT).ok());
+            Ok(files.chain(others).fold(workspace, u64::saturating_add))
         })
         .await
     }

@@ -16,14 +16,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::mount::UnmountFlags;
-pub use usage::folder_usage;
+use rustix::{fs::FlockOperation, mount::UnmountFlags};
+pub use usage::{Count, folder_bytes, folder_usage};
 
-use super::tool;
+use super::{remove_tree, tool};
 use crate::Error;
 
 /// The smallest disk.
 pub const SMALLEST: u64 = 4 << 20;
+
+/// The folder that a disk is tried in.
+const TRIAL: &str = ".disk-trial";
 
 /// How long a disk may stay busy after its last user, who may have died a moment ago.
 const BUSY_LIMIT: Duration = Duration::from_secs(10);
@@ -63,11 +66,19 @@ impl Disk {
         {
             return Err(format!("the program {missing} is missing; install e2fsprogs and util-linux"));
         }
-        let place = tempfile::tempdir_in(folder).map_err(|cause| format!("{}: {cause}", folder.display()))?;
-        let disk = Self::new(place.path().join("image"), place.path().join("mount"));
+        let failed = |cause: io::Error| format!("{}: {cause}", folder.display());
+        // Whoever has the lock is alone, so what is there then was left by one who died.
+        let lock = fs::File::open(folder).map_err(failed)?;
+        rustix::fs::flock(&lock, FlockOperation::LockExclusive).map_err(|cause| failed(cause.into()))?;
+        let place = folder.join(TRIAL);
+        let disk = Self::new(place.join("image"), place.join("mount"));
+        let cleared =
+            || disk.remove().map_err(|cause| cause.to_string()).and_then(|()| remove_tree(&place).map_err(failed));
+        cleared()?;
+        fs::create_dir(&place).map_err(failed)?;
         let tried = disk.create(SMALLEST, (0, 0)).and_then(|()| disk.mount(None));
-        let removed = disk.unmount();
-        tried.and(removed).map_err(|cause| cause.to_string())
+        let removed = cleared();
+        tried.map_err(|cause| cause.to_string()).and(removed)
     }
 
     /// Whether there is a disk, mounted or not.
@@ -145,8 +156,10 @@ impl Disk {
         if !self.is_mounted() {
             return self.fit(bytes).map(|()| Resized::Now);
         }
-        let size = self.size()?;
-        if bytes >= size {
+        // What the file says of the file system is old after it grew in use, and the file is never shorter than that. While it
+        // is mounted the file must not become shorter than either.
+        let length = fs::metadata(&self.image).map_err(|cause| Error::failed("look at a disk", cause))?.len();
+        if bytes >= length.max(self.size()?) {
             let grown = set_len(&self.image, bytes).and_then(|()| loops::grow(&self.point));
             return Ok(if grown.is_ok() { Resized::Now } else { Resized::AtNextMount });
         }
