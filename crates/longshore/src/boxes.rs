@@ -105,6 +105,7 @@ impl Maker<'_> {
             deployment: deployment.clone(),
             options: self.config.backend.get(name).cloned().unwrap_or_default(),
             local: self.local.clone(),
+            default_image: self.config.sandbox.image.clone(),
             is_personal: self.config.lifecycle.folder.is_some(),
         };
         Ok(Kind::named(name)?.backend(circumstances)?)
