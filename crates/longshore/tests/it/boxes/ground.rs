@@ -130,6 +130,11 @@ impl Ground {
         self.server.as_ref().unwrap().id().unwrap()
     }
 
+    /// The port that the server listens at.
+    pub(crate) fn port(&self) -> u16 {
+        reqwest::Url::parse(&self.url).unwrap().port().unwrap()
+    }
+
     /// Bytes of memory that the server has.
     pub(crate) fn memory(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
@@ -172,6 +177,12 @@ impl Ground {
         let made: Value = answer.json().await.unwrap();
         let base = format!("{}/api/conversations/{}", self.url, made["id"].as_str().unwrap());
         Boxed { base, client: self.client.clone() }
+    }
+
+    /// A box of the server that ran before.
+    pub(crate) fn again(&self, boxed: &Boxed) -> Boxed {
+        let path = reqwest::Url::parse(&boxed.base).unwrap().path().to_owned();
+        Boxed { base: format!("{}{path}", self.url), client: self.client.clone() }
     }
 
     pub(crate) fn deployment(&self) -> Option<Deployment> {

@@ -5,5 +5,7 @@ mod attack;
 mod boxd;
 mod files;
 mod ground;
+mod internet;
 mod kernel;
+mod network;
 mod processes;
