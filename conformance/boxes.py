@@ -1,7 +1,7 @@
 """Where the server under test works: on this machine or in boxes, and what boxes are when seen from outside.
 
-`SANDBOX` chooses: `local` (the default), `bubblewrap` or `docker`. The tests are the same. A test's folder is at the same
-path in a box, so it can look at what an agent has done in it.
+`SANDBOX` chooses: `local` (the default), `bubblewrap` or `docker`. The tests are the same. A test's folder is at the
+same path in a box, so it can look at what an agent has done in it.
 """
 
 from __future__ import annotations
@@ -49,10 +49,16 @@ class Boxes:
         found = self._in_containers(box) if SANDBOX == "docker" else self._below_bubblewrap(box)
         return [process for process in found if is_alive(process)]
 
+    def containers(self, box: str = "") -> list[str]:
+        """Ids of the containers that boxes are, if that is what they are."""
+        filters = [f"label=longshore.deployment={self.deployment}"] + ([f"label=longshore.box={box}"] if box else [])
+        listed = docker("ps", "--all", "--quiet", *(word for one in filters for word in ("--filter", one)))
+        return listed.stdout.split()
+
     def kill(self, box: str) -> None:
         """Ends a box from outside, as somebody who knows nothing of the server would."""
         if SANDBOX == "docker":
-            docker("kill", *self._containers(box))
+            docker("kill", *self.containers(box))
             return
         for process in self.processes(box):
             kill_quietly(process)
@@ -64,7 +70,7 @@ class Boxes:
         left = [f"process {describe(process)}" for process in self.processes()]
         if SANDBOX == "docker":
             of_deployment = ("--quiet", "--filter", f"label=longshore.deployment={name}")
-            left += [f"container {container}" for container in self._containers()]
+            left += [f"container {container}" for container in self.containers()]
             for kind in ("volume", "network"):
                 left += [f"{kind} {thing}" for thing in docker(kind, "ls", *of_deployment).stdout.split()]
         left += [f"control group {group}" for group in Path("/sys/fs/cgroup").glob(f"**/longshore-{name}/*/")]
@@ -79,7 +85,7 @@ class Boxes:
             kill_quietly(process)
         if SANDBOX == "docker" and (name := self.deployment):
             of_deployment = ("--quiet", "--filter", f"label=longshore.deployment={name}")
-            for container in self._containers():
+            for container in self.containers():
                 docker("rm", "--force", "--volumes", container, check=False)
             for kind in ("volume", "network"):
                 for thing in docker(kind, "ls", *of_deployment).stdout.split():
@@ -96,22 +102,21 @@ class Boxes:
                     yield from process.children(recursive=True)
 
     def _in_containers(self, box: str) -> Iterator[psutil.Process]:
-        for container in self._containers(box):
+        for container in self.containers(box):
             # One that does not run has none.
             listed = docker("top", container, "-eo", "pid", check=False)
             for pid in listed.stdout.split()[1:] if listed.returncode == 0 else []:
                 with suppress(psutil.Error):
                     yield psutil.Process(int(pid))
 
-    def _containers(self, box: str = "") -> list[str]:
-        filters = [f"label=longshore.deployment={self.deployment}"] + ([f"label=longshore.box={box}"] if box else [])
-        listed = docker("ps", "--all", "--quiet", *(word for one in filters for word in ("--filter", one)))
-        return listed.stdout.split()
-
     def _mounts(self) -> list[str]:
-        lines = Path("/proc/self/mountinfo").read_text().splitlines()
-        points = [line.split()[4].encode().decode("unicode_escape") for line in lines]
-        return [point for point in reversed(points) if Path(point).is_relative_to(self.root)]
+        """Where something is mounted below the folder, or something of it elsewhere."""
+        found = []
+        for line in Path("/proc/self/mountinfo").read_text().splitlines():
+            source, point = (text.encode().decode("unicode_escape") for text in line.split()[3:5])
+            if any(Path(path).is_relative_to(self.root) for path in (source, point)):
+                found.append(point)
+        return found[::-1]
 
     def _loop_devices(self) -> list[str]:
         found = []

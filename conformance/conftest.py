@@ -30,6 +30,8 @@ from server import IS_REFERENCE, Server
 def pytest_configure(config: pytest.Config) -> None:
     if SANDBOX not in KINDS:
         raise pytest.UsageError(f"SANDBOX={SANDBOX}: choose one of {', '.join(KINDS)}")
+    if IS_REFERENCE and SANDBOX != "local":
+        raise pytest.UsageError(f"SANDBOX={SANDBOX}: the reference makes no boxes")
     config.addinivalue_line("markers", "upstream_defect(id): the reference server is known to fail this test")
 
 

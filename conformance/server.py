@@ -27,8 +27,8 @@ def newest_release() -> str:
     built = [path for place in ("release", "*/release") for path in target.glob(f"{place}/longshore")]
     if not built:
         raise FileNotFoundError(
-            f"there is no release/longshore below {target}: build it (cargo build --release --package longshore), or set "
-            "SERVER_COMMAND"
+            f"there is no release/longshore below {target}: build it with `cargo build --release --package longshore`, "
+            "or set SERVER_COMMAND"
         )
     return shlex.quote(str(max(built, key=lambda path: path.stat().st_mtime)))
 
@@ -158,8 +158,8 @@ class Server:
             self.seen.update(psutil.Process(self.pid).children(recursive=True))
 
     def leftovers(self) -> list[psutil.Process]:
-        """Living processes that came from this server: by descent, by process group, or by working below its folder. Boxes
-        are to outlive it, with all that runs in them, so they do not count; `destroy` looks at them."""
+        """Living processes that came from this server: by descent, by process group, or by working below its folder.
+        Boxes are to outlive it, with all that runs in them, so they do not count; `destroy` looks at them."""
         own = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
         if self.process:
             own.add(self.process.pid)
@@ -200,7 +200,7 @@ class Server:
             assert not described, f"processes left behind: {described}"
 
     def end_boxes(self) -> None:
-        """Boxes outlive a server, however it ends. The next one finds all of them, and removes them if it is told to."""
+        """Boxes outlive a server, however it ends. The next one finds them all, and removes them if it is told to."""
         self.on_shutdown = "destroy"
         self.start()
         self.stop()

@@ -178,9 +178,7 @@ def test_a_box_that_dies_under_a_tool_is_told_and_replaced(own_server: Make, ses
     assert "lost" in str(model.requests[1]["messages"][-1]), "the model was not told"
     assert text_of(second) == "kept", "the files went with the box"
     told = [
-        event["value"]
-        for event in log
-        if event["kind"] == "ConversationStateUpdateEvent" and event["key"] == "sandbox"
+        event["value"] for event in log if event["kind"] == "ConversationStateUpdateEvent" and event["key"] == "sandbox"
     ]
     assert [value["state"] for value in told] == ["lost", "ready"] and all(value["reason"] for value in told)
     assert "lost" in box_states(server, conversation.id)
@@ -252,12 +250,12 @@ def test_a_container_that_somebody_removed_is_made_anew(own_server: Make) -> Non
     server = own_server().start()
     workspace = server.workspace(WORKSPACE)
     assert workspace.execute_command("echo kept > /workspace/kept.txt").exit_code == 0
-    (container,) = docker("ps", "--quiet", "--filter", f"label=longshore.box={box_of(server)['id']}").stdout.split()
+    (container,) = server.boxes.containers(box_of(server)["id"])
     docker("rm", "--force", container)
     wait_for(lambda: box_of(server)["state"] == "lost", "the death to be noticed")
     assert workspace.execute_command("cat /workspace/kept.txt").stdout == "kept\n"
 
 
 def is_paused(server: Server) -> bool:
-    (container,) = docker("ps", "--quiet", "--filter", f"label=longshore.deployment={server.boxes.deployment}").stdout.split()
+    (container,) = server.boxes.containers()
     return docker("inspect", "--format", "{{.State.Paused}}", container).stdout == "true\n"
