@@ -96,6 +96,21 @@ fn a_mounted_disk_has_its_new_size_now_or_at_its_next_mount() {
 }
 
 #[test]
+fn a_mounted_disk_that_nobody_uses_gets_its_new_size_when_somebody_is_about_to() {
+    let Some(place) = Place::new() else { return };
+    let disk = &place.disk;
+    disk.create(16 * MIB, (0, 0)).expect("a disk");
+    disk.mount(None).expect("a mount");
+    disk.resize(32 * MIB).expect("a bigger one");
+    disk.mount(Some(32 * MIB)).expect("the same mount");
+    disk.mount_anew(Some(32 * MIB)).expect("a mount");
+    disk.mount_anew(Some(32 * MIB)).expect("the same mount");
+    assert!(place.fill("file") >= 20 * MIB);
+    disk.mount_anew(Some(16 * MIB)).expect("as much as there was");
+    assert!(disk.usage().expect("it is mounted") >= 20 * MIB);
+}
+
+#[test]
 fn a_mounted_disk_keeps_its_file_whatever_its_size_was() {
     let Some(place) = Place::new() else { return };
     let (disk, image) = (&place.disk, place.folder.path().join("disk.img"));

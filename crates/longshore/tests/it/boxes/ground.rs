@@ -244,7 +244,7 @@ impl Drop for Ground {
         if std::thread::panicking() {
             let log = self.log();
             let told = log.lines().filter(|line| !line.contains("\"INFO\""));
-            println!("{}", told.collect::<Vec<_>>().join("\n"));
+            println!("{}", told.take(20).collect::<Vec<_>>().join("\n"));
         } else {
             assert!(cleaned.is_ok() && left.is_empty(), "left: {left:#?}");
         }

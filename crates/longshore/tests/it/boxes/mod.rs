@@ -7,5 +7,6 @@ mod files;
 mod ground;
 mod internet;
 mod kernel;
+mod limits;
 mod network;
 mod processes;

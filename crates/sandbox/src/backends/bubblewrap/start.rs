@@ -27,7 +27,7 @@ impl Boxes {
         let user = self.users.of(id)?;
         let disk = folder.limited_disk();
         if disk.exists() {
-            disk.mount(spec.limits.disk)?;
+            disk.mount_anew(spec.limits.disk)?;
         }
         let failed = |cause: io::Error| Error::failed("start a box", cause);
         self.validate(spec)?;

@@ -36,7 +36,7 @@ impl Docker {
     /// Mounts the disk of a box that is about to start, with a size of `limit` bytes, or the one it has.
     pub(super) async fn mount_disk(&self, id: SandboxId, limit: Option<u64>) -> Result<(), Error> {
         let disk = self.layout.folders(id).disk();
-        blocking(move || if disk.exists() { disk.mount(limit) } else { Ok(()) }).await
+        blocking(move || if disk.exists() { disk.mount_anew(limit) } else { Ok(()) }).await
     }
 
     /// Makes the folder for the socket of a box that is about to start, if the box shares one: without what the last run has

@@ -129,6 +129,18 @@ impl Disk {
         ext4::mount(&self.image, &self.point).map_err(|cause| Error::failed("mount a disk", cause))
     }
 
+    /// As [`Disk::mount`], for a disk that nobody uses: one that is mounted with another size gets this one.
+    ///
+    /// # Errors
+    /// As [`Disk::mount`] and [`Disk::unmount`].
+    pub fn mount_anew(&self, bytes: Option<u64>) -> Result<(), Error> {
+        let wanted = bytes.and_then(|bytes| ext4::rounded(&self.image, bytes).ok());
+        if wanted.is_some() && wanted != self.size().ok() {
+            self.unmount()?;
+        }
+        self.mount(bytes)
+    }
+
     /// Unmounts it; does nothing if it is not mounted. One that is still used after ten seconds vanishes from sight and
     /// is unmounted with its last user.
     ///
