@@ -24,7 +24,10 @@ use longshore_protocol::{
 use longshore_store::{BashQuery, Owner, Page, Store};
 use longshore_workspace::Workspace;
 use parking_lot::Mutex;
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{
+    sync::{Semaphore, oneshot},
+    time::timeout,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 pub use watch::{Frame, Watch};
@@ -52,8 +55,13 @@ pub struct Scope {
 pub struct Limits {
     /// Commands that run at one time.
     pub running: usize,
+    /// Commands of one owner that run at one time, so that nobody takes the places of all.
+    pub running_of_owner: usize,
     /// Bytes of output that are kept of one command; what follows is read and thrown away.
     pub output: usize,
+    /// Bytes of output that are in memory for those who wait for the end of a command, of all commands. What follows is in
+    /// the events alone.
+    pub awaited: usize,
     /// Watchers of one scope.
     pub watchers: usize,
     /// Bytes that wait for one watcher.
@@ -62,14 +70,21 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { running: 256, output: 64 << 20, watchers: 50, queued: 16 << 20 }
+        Self {
+            running: 1024,
+            running_of_owner: 256,
+            output: 64 << 20,
+            awaited: 256 << 20,
+            watchers: 50,
+            queued: 16 << 20,
+        }
     }
 }
 
 /// Why a command cannot be run or its events cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// [`Limits::running`] commands are running.
+    /// [`Limits::running`] commands are running, or [`Limits::running_of_owner`] of this owner.
     #[error("{0} commands are running already. Wait for one to end or stop one.")]
     TooManyCommands(usize),
     /// [`Limits::watchers`] are watching.
@@ -91,6 +106,8 @@ struct Inner {
     store: Arc<dyn Store>,
     limits: Limits,
     running: Mutex<HashMap<String, Running>>,
+    /// One for each byte of [`Limits::awaited`].
+    awaited: Arc<Semaphore>,
     watchers: watch::Watchers,
     tasks: TaskTracker,
     closing: CancellationToken,
@@ -116,6 +133,7 @@ impl BashService {
             store,
             limits,
             running: Mutex::default(),
+            awaited: Arc::new(Semaphore::new(limits.awaited.min(Semaphore::MAX_PERMITS))),
             watchers: watch::Watchers::new(limits),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
@@ -299,6 +317,10 @@ impl Place {
         }
         let running = Running { scope: scope.clone(), stop: CancellationToken::new(), ended: CancellationToken::new() };
         let mut all = service.running.lock();
+        let own = all.values().filter(|running| running.scope.owner == scope.owner).count();
+        if own >= service.limits.running_of_owner {
+            return Err(Error::TooManyCommands(own));
+        }
         if all.len() >= service.limits.running {
             return Err(Error::TooManyCommands(all.len()));
         }

@@ -6,7 +6,7 @@ use longshore_protocol::bash::{BashCommand, BashOutput};
 use longshore_workspace::{Command, Process, Signal, Workspace};
 use tokio::{
     io::AsyncReadExt,
-    sync::oneshot,
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
     time::{Instant, sleep_until},
 };
 
@@ -34,6 +34,9 @@ const FIRST_CHUNK: usize = 64 << 10;
 const LARGEST_CHUNK: usize = 512 << 10;
 
 const READ_SIZE: usize = 64 << 10;
+
+/// What stands in the place of output that is not kept in memory.
+const NO_MEMORY: &str = "\n[The server holds too much output for others; the rest is in the command's events.]\n";
 
 /// Runs a command. `stored` hears when the command itself is stored; the result is the last output, with all that was
 /// written if `collect`.
@@ -157,7 +160,37 @@ struct Outputs<'a> {
     /// Bytes that may still be kept; none once some were not.
     room: Option<usize>,
     /// What was published, for the caller who waits for everything.
-    collected: Option<(String, String)>,
+    collected: Option<Collected>,
+}
+
+/// Standard output and standard error as far as there is room in memory.
+#[derive(Default)]
+struct Collected {
+    stdout: String,
+    stderr: String,
+    room: Option<OwnedSemaphorePermit>,
+    is_full: bool,
+}
+
+impl Collected {
+    fn push(&mut self, output: &BashOutput, memory: &Arc<Semaphore>) {
+        if self.is_full {
+            return;
+        }
+        let [stdout, stderr] = [&output.stdout, &output.stderr].map(|text| text.as_deref().unwrap_or_default());
+        let bytes = u32::try_from(stdout.len() + stderr.len()).unwrap_or(u32::MAX);
+        let Ok(room) = Arc::clone(memory).try_acquire_many_owned(bytes) else {
+            self.is_full = true;
+            self.stderr.push_str(NO_MEMORY);
+            return;
+        };
+        match &mut self.room {
+            Some(all) => all.merge(room),
+            none => *none = Some(room),
+        }
+        self.stdout.push_str(stdout);
+        self.stderr.push_str(stderr);
+    }
 }
 
 #[derive(Default)]
@@ -178,7 +211,7 @@ impl<'a> Outputs<'a> {
             pause: FIRST_PAUSE,
             chunk: FIRST_CHUNK,
             room: Some(place.service.limits.output),
-            collected: collect.then(Default::default),
+            collected: collect.then(Collected::default),
         }
     }
 
@@ -229,9 +262,8 @@ impl<'a> Outputs<'a> {
     /// Publishes what waits.
     async fn publish(&mut self) -> Result<(), Error> {
         let output = self.next_output(None);
-        if let Some((stdout, stderr)) = &mut self.collected {
-            stdout.push_str(output.stdout.as_deref().unwrap_or_default());
-            stderr.push_str(output.stderr.as_deref().unwrap_or_default());
+        if let Some(collected) = &mut self.collected {
+            collected.push(&output, &self.place.service.awaited);
         }
         self.pause = LONGEST_PAUSE.min(self.pause + FIRST_PAUSE / 4);
         self.chunk = LARGEST_CHUNK.min(self.chunk * 2);
@@ -245,7 +277,7 @@ impl<'a> Outputs<'a> {
         let output = self.next_output(Some(exit_code));
         self.place.append(output.clone().into()).await?;
         Ok(match self.collected {
-            Some((stdout, stderr)) => {
+            Some(Collected { stdout, stderr, .. }) => {
                 BashOutput { stdout: joined(stdout, output.stdout), stderr: joined(stderr, output.stderr), ..output }
             }
             None => output,

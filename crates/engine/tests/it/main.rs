@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::large_futures, reason = "a test has a stack of its own")]
 
+mod bash;
 mod capacity;
 mod confirmation;
 mod control;

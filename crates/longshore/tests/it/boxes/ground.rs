@@ -167,16 +167,17 @@ impl Ground {
 
     /// The place of a new conversation, which has no box yet.
     pub(crate) async fn unmade(&self, options: Value) -> Boxed {
-        let body = json!({
-            "agent": {"kind": "Agent", "llm": {"model": "scripted/none"}, "tools": []},
-            "workspace": {"working_dir": "/workspace", "sandbox": options},
-        });
-        let request = self.client.post(format!("{}/api/conversations", self.url)).json(&body);
-        let answer = request.send().await.unwrap();
-        assert_eq!(answer.status(), 201, "{}", answer.text().await.unwrap());
-        let made: Value = answer.json().await.unwrap();
-        let base = format!("{}/api/conversations/{}", self.url, made["id"].as_str().unwrap());
-        Boxed { base, client: self.client.clone() }
+        self.client().try_unmade(options).await.expect("a conversation")
+    }
+
+    /// A client of the server, as long as it runs.
+    pub(crate) fn client(&self) -> Client {
+        Client { url: self.url.clone(), client: self.client.clone() }
+    }
+
+    /// Gives the server more arguments when it is started the next time.
+    pub(crate) fn add_arguments(&mut self, arguments: &[&str]) {
+        self.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
     }
 
     /// A box of the server that ran before.
@@ -251,6 +252,44 @@ impl Drop for Ground {
     }
 }
 
+/// A client of a server that may be gone at any moment.
+#[derive(Clone)]
+pub(crate) struct Client {
+    url: String,
+    client: reqwest::Client,
+}
+
+impl Client {
+    /// The place of a new conversation.
+    pub(crate) async fn try_unmade(&self, options: Value) -> Option<Boxed> {
+        let body = json!({
+            "agent": {"kind": "Agent", "llm": {"model": "scripted/none"}, "tools": []},
+            "workspace": {"working_dir": "/workspace", "sandbox": options},
+        });
+        let request = self.client.post(format!("{}/api/conversations", self.url)).json(&body);
+        let answer = request.send().await.ok()?;
+        let made: Value = answer.error_for_status().ok()?.json().await.ok()?;
+        Some(self.of_conversation(made["id"].as_str()?))
+    }
+
+    /// Deletes the conversation that a box belongs to.
+    pub(crate) async fn try_delete(&self, boxed: &Boxed) {
+        let _ = self.client.delete(&boxed.base).send().await;
+    }
+
+    /// The places of all conversations.
+    pub(crate) async fn conversations(&self) -> Vec<Boxed> {
+        let answer = self.client.get(format!("{}/api/conversations/search?limit=100", self.url)).send().await.unwrap();
+        let page: Value = answer.json().await.unwrap();
+        let items = page["items"].as_array().unwrap().iter();
+        items.map(|item| self.of_conversation(item["id"].as_str().unwrap())).collect()
+    }
+
+    fn of_conversation(&self, id: &str) -> Boxed {
+        Boxed { base: format!("{}/api/conversations/{id}", self.url), client: self.client.clone() }
+    }
+}
+
 /// What a command said, and how it ended.
 #[derive(Debug)]
 pub(crate) struct Said {
@@ -322,13 +361,20 @@ impl Boxed {
         (status, String::from_utf8_lossy(&answer.bytes().await.unwrap()).into_owned())
     }
 
+    /// As [`Boxed::download`], with a path that is escaped already.
+    pub(crate) async fn download_raw(&self, escaped: &str) -> (u16, Vec<u8>) {
+        let answer = self.client.get(format!("{}/file/download?path={escaped}", self.base)).send().await.unwrap();
+        (answer.status().as_u16(), answer.bytes().await.unwrap().to_vec())
+    }
+
     /// What the server says of the box.
     pub(crate) async fn info(&self) -> Value {
         self.client.get(format!("{}/sandbox", self.base)).send().await.unwrap().json().await.unwrap()
     }
 
-    pub(crate) async fn id(&self) -> SandboxId {
-        self.info().await["id"].as_str().unwrap().parse().unwrap()
+    /// The box's id, if there is a box.
+    pub(crate) async fn try_id(&self) -> Option<SandboxId> {
+        self.info().await["id"].as_str()?.parse().ok()
     }
 
     /// All that happened to the box, from position `from`.
@@ -350,6 +396,16 @@ impl Boxed {
     pub(crate) async fn limit(&self, limits: Value) -> u16 {
         let request = self.client.patch(format!("{}/sandbox", self.base)).json(&json!({"resource_limits": limits}));
         request.send().await.unwrap().status().as_u16()
+    }
+
+    /// Removes the box, if the server still runs.
+    pub(crate) async fn try_remove(&self) {
+        let _ = self.client.delete(format!("{}/sandbox", self.base)).send().await;
+    }
+
+    /// Puts the box to sleep, if the server still runs.
+    pub(crate) async fn try_pause(&self) {
+        let _ = self.client.post(format!("{}/sandbox/pause", self.base)).send().await;
     }
 
     /// Removes the box.

@@ -3,7 +3,9 @@
 
 mod attack;
 mod boxd;
+mod crashes;
 mod files;
+mod floods;
 mod ground;
 mod internet;
 mod kernel;
