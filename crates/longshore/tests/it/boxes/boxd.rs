@@ -212,7 +212,7 @@ async fn an_impostor_of_boxd_harms_only_the_own_box() {
         match attempt.await.unwrap() {
             Ok(Ok(said)) => assert_ne!((said.code, &*said.text), (0, "hello\n")),
             Ok(Err(told)) => assert!(!told.is_empty()),
-            Err(_) => panic!("somebody waits for an impostor for ever"),
+            Err(_elapsed) => panic!("somebody waits for an impostor for ever"),
         }
     }
     let grown = ground.memory().saturating_sub(before);

@@ -27,7 +27,7 @@ impl Dice {
 
 /// Makes a box, works in it, and perhaps removes it. The server may be gone at any moment.
 async fn live(client: Client, number: u64) {
-    let limits = if number % 2 == 0 { json!({"disk": "16m", "memory": "64m"}) } else { json!({}) };
+    let limits = if number.is_multiple_of(2) { json!({"disk": "16m", "memory": "64m"}) } else { json!({}) };
     let Some(boxed) = client.try_unmade(json!({"resource_limits": limits})).await else { return };
     let _ = boxed.try_sh("(setsid sleep 1000 > /dev/null 2>&1 &); echo made > made", 20).await;
     match number % 5 {
