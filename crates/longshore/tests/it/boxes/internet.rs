@@ -72,7 +72,7 @@ threading.Event().wait()
 /// The namespaces, and who holds them.
 pub(crate) struct Internet {
     machine: Child,
-    internet: Child,
+    other: Child,
     folder: tempfile::TempDir,
 }
 
@@ -93,7 +93,7 @@ impl Internet {
         let internet = format!("exec python3 {0}/internet.py {0}/log", folder.path().display());
         let wait = format!("until [ -e {}/go ]; do sleep 0.01; done; ", folder.path().display());
         let (machine, internet) = (namespace("exec sleep 1000"), namespace(&(wait + &internet)));
-        let made = Self { machine, internet, folder };
+        let made = Self { machine, other: internet, folder };
         made.connect();
         let network = File::open(network(&made.machine)).unwrap();
         move_into_link_name_space(std::os::fd::AsFd::as_fd(&network), Some(LinkNameSpaceType::Network)).unwrap();
@@ -112,7 +112,7 @@ impl Internet {
     }
 
     fn connect(&self) {
-        let (machine, internet) = (&self.machine, &self.internet);
+        let (machine, internet) = (&self.machine, &self.other);
         ip(machine, &format!("link add cable type veth peer name cable netns {}", internet.id()));
         for side in [machine, internet] {
             ip(side, "link set lo up");
@@ -142,7 +142,7 @@ impl Internet {
 
 impl Drop for Internet {
     fn drop(&mut self) {
-        for holder in [&mut self.machine, &mut self.internet] {
+        for holder in [&mut self.machine, &mut self.other] {
             let _ = holder.kill();
             let _ = holder.wait();
         }
