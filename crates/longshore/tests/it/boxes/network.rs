@@ -253,7 +253,7 @@ async fn reaches_the_allowed(kind: Kind) {
     });
     let ways = "curl -sS -m 20 http://198.51.100.7/; curl -sS -m 20 -p http://198.51.100.7/; curl -sS -m 20 -x socks5h://127.0.0.1:13128 http://198.51.100.7/; \
         curl -sS -m 20 -x $ALL_PROXY http://198.51.100.7/";
-    assert_eq!(field.attacker.must(ways).await, vec!["reached 198.51.100.7 80"; 4].join("\n"));
+    assert_eq!(field.attacker.must(ways).await, ["reached 198.51.100.7 80"; 4].join("\n"));
 
     let (name, _socket) = name_socket();
     let mut attacks = other_ways(kind, &name);
