@@ -274,10 +274,12 @@ impl Slot {
         };
         if let (Some(made), SandboxState::Paused) = (made, state) {
             match plan.backend.resume(made.id).await {
-                Ok(()) => {
+                Ok(()) if self.answers().await => {
                     self.tell(made.id, SandboxState::Ready, "it is used again").await;
                     return Ok(());
                 }
+                // What is killed while it is halted dies when it goes on.
+                Ok(()) => self.lose(made.id, "it ended while it slept".to_owned()).await,
                 Err(Error::Gone(reason)) => self.lose(made.id, reason).await,
                 Err(error) => return Err(error),
             }
@@ -298,6 +300,15 @@ impl Slot {
                 self.tell(id, SandboxState::Failed, error.to_string()).await;
                 Err(error)
             }
+        }
+    }
+
+    /// Whether the box does what it is asked.
+    async fn answers(&self) -> bool {
+        let workspace = self.inner.lock().house.as_ref().map(|house| Arc::clone(&house.workspace));
+        match workspace {
+            Some(workspace) => workspace.metadata("/".as_ref()).await.is_ok(),
+            None => false,
         }
     }
 

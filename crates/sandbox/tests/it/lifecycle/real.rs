@@ -165,13 +165,21 @@ async fn lives(make: fn(&Deployment) -> Arc<dyn Backend>) {
     );
     let mut process = place.spawn(Command::new("sleep").arg(&mark)).await.expect("a process");
     let made = info(&server, "ann").id;
-    kill(&format!("{}/{made}", ground.deployment.name), &format!("longshore-{}-{made}", ground.deployment.name));
+    let kill =
+        || kill(&format!("{}/{made}", ground.deployment.name), &format!("longshore-{}-{made}", ground.deployment.name));
+    kill();
     until_state(&server, "ann", SandboxState::Lost).await;
     let ended = tokio::time::timeout(DEADLINE, process.control.wait()).await.expect("an end");
     assert!(!ended.is_ok_and(ExitStatus::success));
     assert_eq!(sh(&place, "cat file; pwd").await, "kept/workspace");
     assert_eq!(info(&server, "ann").id, made);
     until("nothing of before is left", async || processes(&mark).is_empty()).await;
+
+    // As it does if it dies asleep.
+    server.pause(&owner("ann"), None).await.expect("it can sleep");
+    kill();
+    assert_eq!(sh(&place, "cat file").await, "kept");
+    assert_eq!(info(&server, "ann").id, made);
 
     server.destroy(&owner("ann"), None).await.expect("it is removed");
     assert!(ground.found().await.is_empty() && ground.store.sandboxes().await.expect("rows").is_empty());
