@@ -192,6 +192,48 @@ def test_a_box_that_dies_under_a_tool_is_told_and_replaced(own_server: Make, ses
     assert not processes_with(mark)
 
 
+def test_every_conversation_in_a_box_is_told_of_its_death(own_server: Make, sessions: Sessions) -> None:
+    server = own_server().start()
+    marks = [f"312.{uuid.uuid4().int % 10**9}" for _ in range(2)]
+    conversations = []
+    for mark in marks:
+        model = sessions.models.new(terminal(f"sleep {mark}"), terminal("echo again"), finish())
+        conversations.append(sessions.open(server, model, folder=WORKSPACE))
+        conversations[-1].send_message("go")
+        conversations[-1].run(blocking=False)
+    wait_for(lambda: all(processes_with(mark) for mark in marks), "both commands to run")
+    server.boxes.kill(box_of(server)["id"])
+    for conversation in conversations:
+        wait_for_status(server, conversation.id, "finished")
+        lost, again = terminals(server, conversation.id)
+        assert lost["is_error"] and text_of(again) == "again"
+
+
+def test_a_box_that_is_removed_under_a_tool_is_told(own_server: Make, sessions: Sessions) -> None:
+    server = own_server().start()
+    mark = f"312.{uuid.uuid4().int % 10**9}"
+    model = sessions.models.new(terminal(f"touch old; sleep {mark}"), terminal("ls"), finish())
+    conversation = sessions.open(server, model, folder=WORKSPACE)
+    conversation.send_message("go")
+    conversation.run(blocking=False)
+    wait_for(lambda: processes_with(mark), "the command to run")
+    assert server.api.delete(box_path(conversation.id)).status_code == 200
+    wait_for_status(server, conversation.id, "finished")
+    lost, anew = terminals(server, conversation.id)
+    assert lost["is_error"] and (anew["is_error"], text_of(anew)) == (False, "")
+
+
+def test_a_box_that_is_killed_asleep_is_started_by_the_next_use(own_server: Make) -> None:
+    server = own_server().start()
+    workspace = server.workspace(WORKSPACE)
+    assert workspace.execute_command("echo kept > kept.txt").exit_code == 0
+    box = box_of(server)["id"]
+    assert server.api.post(f"{box_path()}/pause").status_code == 200
+    server.boxes.kill(box)
+    assert workspace.execute_command("cat kept.txt").stdout == "kept\n"
+    assert (box_of(server)["id"], box_of(server)["state"]) == (box, "ready") and "lost" in box_states(server)
+
+
 def test_commands_of_a_client_end_with_their_box(own_server: Make) -> None:
     server = own_server().start()
     workspace = server.workspace(WORKSPACE)

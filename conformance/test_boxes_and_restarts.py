@@ -127,7 +127,10 @@ def test_a_box_that_ended_while_no_server_ran_is_told_and_started(own_server: Ma
     assert box_of(server)["id"] == box
 
 
-def test_a_server_that_is_killed_while_it_makes_a_box_leaves_none_unknown(own_server: Make, sessions: Sessions) -> None:
+@pytest.mark.parametrize("how", ["stop", "kill"])
+def test_a_server_that_ends_while_it_makes_a_box_leaves_none_unknown(
+    own_server: Make, sessions: Sessions, how: str
+) -> None:
     """The wish is stored before the box is made, so that the next server finds whatever there is."""
     server = own_server().start()
     model = sessions.models.new(terminal("echo one"), terminal("echo two"), finish())
@@ -135,9 +138,9 @@ def test_a_server_that_is_killed_while_it_makes_a_box_leaves_none_unknown(own_se
     conversation.send_message("go")
     conversation.run(blocking=False)
     wait_for_action(server, conversation.id)
-    server.kill()
+    end(server, how)
     server.start()
-    assert wait_for_status(server, conversation.id, "error", "finished") == "error"
+    assert wait_for_status(server, conversation.id, "error", "paused") == ("error" if how == "kill" else "paused")
     again = sessions.attach(server, conversation.id)
     again.run(timeout=90)
     assert again.state.execution_status == ConversationExecutionStatus.FINISHED

@@ -30,11 +30,12 @@ from agents import (
     terminals,
     text_of,
     wait_for,
+    wait_for_action,
     wait_for_status,
 )
 from boxes import IN_BOXES, SANDBOX
 from mock_model import Model, Turn, finish, terminal
-from server import IS_REFERENCE, Server
+from server import IS_REFERENCE, Server, processes_with
 
 Make = Callable[..., Server]
 
@@ -111,6 +112,23 @@ def test_a_box_goes_with_its_conversation(own_server: Make, sessions: Sessions) 
     assert server.boxes.processes(box) == []
     assert server.api.get(box_path(doomed)).status_code == 404
     assert execute(server, kept, "cat kept.txt")["stdout"] == "kept\n"
+
+
+@in_boxes
+def test_a_box_goes_with_its_conversation_whatever_it_is_doing(own_server: Make, sessions: Sessions) -> None:
+    server = own_server().start()
+    mark = f"317.{uuid.uuid4().int % 10**9}"
+    for is_made in (True, False):
+        model = sessions.models.new(terminal(f"sleep {mark}"), finish())
+        conversation_id = ask(server, sessions, model, resource_limits={"pids": 100}).json()["id"]
+        start(server, conversation_id)
+        if is_made:
+            wait_for(lambda: processes_with(mark), "the command to run")
+        else:
+            # The box is being made.
+            wait_for_action(server, conversation_id)
+        assert server.api.delete(f"/api/conversations/{conversation_id}").status_code == 200
+        wait_for(lambda: not server.boxes.remains(), "the box to be gone")
 
 
 @in_boxes
