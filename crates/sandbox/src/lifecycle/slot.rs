@@ -282,17 +282,16 @@ impl Slot {
                 Err(error) => return Err(error),
             }
         }
-        let id = match made {
-            Some(made) => made.id,
-            None => {
-                // Others count while this one is not there yet.
-                let _room = self.shared.room.lock().await;
-                self.check_room()?;
-                if self.take_from_pool(&plan).await? {
-                    return Ok(());
-                }
-                self.insert(&plan).await?
+        let id = if let Some(made) = made {
+            made.id
+        } else {
+            // Others count while this one is not there yet.
+            let _room = self.shared.room.lock().await;
+            self.check_room()?;
+            if self.take_from_pool(&plan).await? {
+                return Ok(());
             }
+            self.insert(&plan).await?
         };
         match self.raise(id, &plan).await {
             Ok(mut house) => {
