@@ -70,6 +70,8 @@ pub(crate) struct Shared {
     pub(crate) backends: Backends,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) journal: Journal,
+    /// Held while a place without a box gets one, so that no more are counted than there may be.
+    pub(crate) room: tokio::sync::Mutex<()>,
     /// One for each box that may be made at this moment.
     pub(crate) starting: Semaphore,
     pub(crate) slots: Mutex<HashMap<Key, Arc<Slot>>>,
@@ -84,6 +86,7 @@ impl Sandboxes {
         let shared = Shared {
             journal: Journal::new(Arc::clone(&store)),
             starting: Semaphore::new(settings.max_starting.clamp(1, 1024)),
+            room: tokio::sync::Mutex::default(),
             pools: Pools::default(),
             slots: Mutex::default(),
             tracker: TaskTracker::new(),

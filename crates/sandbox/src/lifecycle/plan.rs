@@ -226,7 +226,8 @@ fn check_ceilings(wish: &SandboxOptions, operator: &SandboxOptions) -> Result<()
 /// # Errors
 /// [`Error::Invalid`] for what cannot be cut: the kind, or a network.
 pub(crate) fn within_ceilings(mut options: SandboxOptions, operator: &SandboxOptions) -> Result<SandboxOptions, Error> {
-    if let (Some(own), Some(most)) = (&mut options.resource_limits, &operator.resource_limits) {
+    if let Some(most) = &operator.resource_limits {
+        let own = options.resource_limits.get_or_insert_default();
         let least = |own: Option<u64>, most: Option<u64>| own.into_iter().chain(most).min();
         own.memory = least(own.memory.map(|size| size.0), most.memory.map(|size| size.0)).map(ByteSize);
         own.disk = least(own.disk.map(|size| size.0), most.disk.map(|size| size.0)).map(ByteSize);
@@ -486,6 +487,9 @@ mod tests {
         let closed = within_ceilings(made.clone(), &options(json!({"network_mode": "none"}))).unwrap();
         assert_eq!(closed.allowed_hosts, None);
         assert_eq!(within_ceilings(made.clone(), &SandboxOptions::default()).unwrap(), made);
+        // Also one that had no bounds at all.
+        let unbound = within_ceilings(SandboxOptions::default(), &operator).unwrap();
+        assert_eq!((unbound.resource_limits, unbound.timeout), (operator.resource_limits, Some(60)));
         let open = options(json!({"network_mode": "bridge"}));
         within_ceilings(open, &operator).unwrap_err();
     }

@@ -139,7 +139,13 @@ pub(crate) async fn remove_orphans(shared: &Shared) {
         let Ok(boxes) = backend.list().await else { continue };
         let Ok(rows) = shared.store.sandboxes().await else { return };
         let known: HashSet<_> = rows.iter().map(|row| SandboxId(row.id)).collect();
-        for Found { id, .. } in boxes.into_iter().filter(|found| !known.contains(&found.id)) {
+        let unknown: HashSet<_> = boxes.into_iter().map(|found| found.id).filter(|id| !known.contains(id)).collect();
+        if unknown.is_empty() {
+            continue;
+        }
+        // A box goes before its row, so one that went between the two looks is not there any more.
+        let Ok(boxes) = backend.list().await else { continue };
+        for Found { id, .. } in boxes.into_iter().filter(|found| unknown.contains(&found.id)) {
             if shared.settings.keeps_unknown {
                 keep(shared, &**backend, id).await;
                 continue;

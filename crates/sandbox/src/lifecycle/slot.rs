@@ -284,10 +284,16 @@ impl Slot {
                 Err(error) => return Err(error),
             }
         }
-        let id = match made {
-            Some(made) => made.id,
-            None if self.take_from_pool(&plan).await? => return Ok(()),
-            None => self.insert(&plan).await?,
+        let id = if let Some(made) = made {
+            made.id
+        } else {
+            // Others count while this one is not there yet.
+            let _room = self.shared.room.lock().await;
+            self.check_room()?;
+            if self.take_from_pool(&plan).await? {
+                return Ok(());
+            }
+            self.insert(&plan).await?
         };
         match self.raise(id, &plan).await {
             Ok(mut house) => {
@@ -314,7 +320,6 @@ impl Slot {
 
     /// A row before the box.
     async fn insert(&self, plan: &Plan) -> Result<SandboxId, Error> {
-        self.check_room()?;
         let (id, at) = (SandboxId::random(), now());
         let row = row(id, Some(&self.key), plan, at);
         let is_new = self.shared.store.create_sandbox(row).await;

@@ -1,6 +1,9 @@
 //! Attacks in a table, and what proves that they failed.
 
-use super::ground::{Boxed, Ground, SERVERS_SECRET};
+use super::{
+    client::Boxed,
+    ground::{Ground, SERVERS_SECRET},
+};
 
 /// What an attack says when it got somewhere.
 pub(crate) const BROKEN: &str = "BROKEN";

@@ -6,7 +6,8 @@ use serde_json::json;
 
 use super::{
     attack::{Attack, Field, python},
-    ground::{Boxed, Ground, Kind, eventually},
+    client::{Boxed, eventually},
+    ground::{Ground, Kind},
 };
 
 const REFUSED: &[&str] = &["Operation not permitted", "Permission denied"];
@@ -152,31 +153,7 @@ async fn whoever_kills_boxd_loses_only_the_own_box_of_docker() {
 }
 
 /// In the place of its socket, which only a box of Docker can see.
-const IMPOSTOR: &str = "
-import os, socket, sys, time
-path = '/.longshore/run/boxd.sock'
-os.remove(path)
-listener = socket.socket(socket.AF_UNIX)
-listener.bind(path)
-listener.listen(100)
-print('listens', flush=True)
-os.close(1); os.close(2)
-while True:
-    one, _ = listener.accept()
-    if os.fork(): continue
-    try:
-        if sys.argv[1] == 'floods':
-            while True: one.sendall(b'\\0' * 1000000)
-        if sys.argv[1] == 'greets':
-            one.sendall(b'longshore boxd 1\\n' * 100000)
-            while one.recv(1000000): pass
-        if sys.argv[1] == 'listens':
-            while one.recv(1000000): pass
-        if sys.argv[1] == 'hangs':
-            time.sleep(1000)
-    except OSError: pass
-    os._exit(0)
-";
+const IMPOSTOR: &str = include_str!("impostor.py");
 
 #[tokio::test]
 async fn an_impostor_of_boxd_harms_only_the_own_box() {
@@ -197,10 +174,10 @@ async fn an_impostor_of_boxd_harms_only_the_own_box() {
     };
     ground.stop().await;
     ground.start().await;
-    let victim = ground.again(&victim);
+    let victim = ground.client.again(&victim);
     let before = ground.memory();
     let attempts = impostors.iter().map(|boxed| {
-        let boxed = ground.again(boxed);
+        let boxed = ground.client.again(boxed);
         tokio::spawn(async move { tokio::time::timeout(Duration::from_secs(30), boxed.try_sh("echo hello", 5)).await })
     });
     let attempts: Vec<_> = attempts.collect();
@@ -209,16 +186,17 @@ async fn an_impostor_of_boxd_harms_only_the_own_box() {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     for attempt in attempts {
-        match attempt.await.unwrap().expect("nobody waits for an impostor for ever") {
-            Ok(said) => assert_ne!((said.code, &*said.text), (0, "hello\n")),
-            Err(told) => assert!(!told.is_empty()),
+        match attempt.await.unwrap() {
+            Ok(Ok(said)) => assert_ne!((said.code, &*said.text), (0, "hello\n")),
+            Ok(Err(told)) => assert!(!told.is_empty()),
+            Err(elapsed) => panic!("somebody waits for an impostor for ever: {elapsed}"),
         }
     }
     let grown = ground.memory().saturating_sub(before);
     assert!(grown < 256 << 20, "the server has grown by {grown} bytes");
     for boxed in &impostors {
-        ground.again(boxed).remove().await;
-        ground.again(boxed).must("true").await;
+        ground.client.again(boxed).remove().await;
+        ground.client.again(boxed).must("true").await;
     }
     ground.must_be_healthy().await;
 }

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::ground::{Boxed, Client, Ground, Kind, eventually};
+use super::{
+    client::{Client, eventually},
+    ground::{Ground, Kind},
+};
 
 /// Numbers that differ from run to run. The first is told when a test fails.
 struct Dice(u64);
@@ -47,7 +50,7 @@ async fn survives(kind: Kind, kills: usize, longest: u64) {
     let mut dice = Dice::new();
     for _ in 0..kills {
         ground.start().await;
-        let lives: Vec<_> = (0..4).map(|_| tokio::spawn(live(ground.client(), dice.roll(1000)))).collect();
+        let lives: Vec<_> = (0..4).map(|_| tokio::spawn(live(ground.client.clone(), dice.roll(1000)))).collect();
         tokio::time::sleep(Duration::from_millis(dice.roll(longest))).await;
         ground.kill().await;
         for life in lives {
@@ -56,7 +59,7 @@ async fn survives(kind: Kind, kills: usize, longest: u64) {
     }
     ground.start().await;
     // What there is belongs to a conversation, and works.
-    let conversations = ground.client().conversations().await;
+    let conversations = ground.client.conversations().await;
     let mut known = Vec::new();
     for conversation in &conversations {
         known.extend(conversation.try_id().await);
@@ -73,8 +76,7 @@ async fn survives(kind: Kind, kills: usize, longest: u64) {
     });
     futures::future::join_all(boxes).await;
     // And goes when nobody needs it.
-    let client = ground.client();
-    let deletions = conversations.iter().map(|conversation: &Boxed| client.try_delete(conversation));
+    let deletions = conversations.iter().map(|conversation| ground.client.try_delete(conversation));
     futures::future::join_all(deletions).await;
     eventually("nothing is left", async || ground.left(&[]).is_empty() && ground.found().await.is_empty()).await;
 }
@@ -103,7 +105,7 @@ async fn ends(kind: Kind) {
             _ => assert!(!ground.left(&[]).is_empty()),
         }
         ground.start().await;
-        let said = ground.again(&boxed).sh("cat kept; pgrep sleep > /dev/null && echo runs").await.text;
+        let said = ground.client.again(&boxed).sh("cat kept; pgrep sleep > /dev/null && echo runs").await.text;
         assert_eq!(said, ["cat: kept: No such file or directory\n", "kept\n", "kept\nruns\n"][number]);
     }
 }

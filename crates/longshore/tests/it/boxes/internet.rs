@@ -31,48 +31,12 @@ pub(crate) const MACHINE: [&str; 3] = ["198.51.100.1", "10.250.0.1", "[2001:db8:
 const PROBE: &str = "tcp 198.51.100.7 8080\n";
 
 /// Answers on every address, and writes down who was asked.
-const PROGRAM: &str = "
-import socket, sys, threading
-log = open(sys.argv[1], 'a', buffering=1)
-def tcp(family, port):
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if family == socket.AF_INET6: listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    listener.bind(('', port))
-    listener.listen(1000)
-    while True:
-        one, _ = listener.accept()
-        threading.Thread(target=answer, args=(one,), daemon=True).start()
-def answer(one):
-    name, port = one.getsockname()[:2]
-    log.write(f'tcp {name} {port}\\n')
-    try:
-        one.settimeout(10)
-        request = one.recv(65536)
-        place = 'http://198.51.100.8/' if b'/moved' in request else 'none'
-        status = '302 Found' if b'/moved' in request else '200 OK'
-        said = f'reached {name} {port}\\n'
-        one.sendall(f'HTTP/1.1 {status}\\r\\nLocation: {place}\\r\\nContent-Length: {len(said)}\\r\\nConnection: close\\r\\n\\r\\n{said}'.encode())
-        one.close()
-    except OSError: pass
-def udp(family, port):
-    listener = socket.socket(family, socket.SOCK_DGRAM)
-    if family == socket.AF_INET6: listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    listener.bind(('', port))
-    while True:
-        said, who = listener.recvfrom(65536)
-        log.write(f'udp {port}\\n')
-        listener.sendto(b'reached ' + said, who)
-for family in [socket.AF_INET, socket.AF_INET6]:
-    for port in [53, 80, 443, 8080]: threading.Thread(target=tcp, args=(family, port), daemon=True).start()
-    for port in [53, 8080]: threading.Thread(target=udp, args=(family, port), daemon=True).start()
-threading.Event().wait()
-";
+const PROGRAM: &str = include_str!("internet.py");
 
 /// The namespaces, and who holds them.
 pub(crate) struct Internet {
     machine: Child,
-    other: Child,
+    elsewhere: Child,
     folder: tempfile::TempDir,
 }
 
@@ -92,8 +56,8 @@ impl Internet {
         fs::write(folder.path().join("internet.py"), PROGRAM).unwrap();
         let internet = format!("exec python3 {0}/internet.py {0}/log", folder.path().display());
         let wait = format!("until [ -e {}/go ]; do sleep 0.01; done; ", folder.path().display());
-        let (machine, internet) = (namespace("exec sleep 1000"), namespace(&(wait + &internet)));
-        let made = Self { machine, other: internet, folder };
+        let (machine, elsewhere) = (namespace("exec sleep 1000"), namespace(&(wait + &internet)));
+        let made = Self { machine, elsewhere, folder };
         made.connect();
         let network = File::open(network(&made.machine)).unwrap();
         move_into_link_name_space(std::os::fd::AsFd::as_fd(&network), Some(LinkNameSpaceType::Network)).unwrap();
@@ -112,7 +76,7 @@ impl Internet {
     }
 
     fn connect(&self) {
-        let (machine, internet) = (&self.machine, &self.other);
+        let (machine, internet) = (&self.machine, &self.elsewhere);
         ip(machine, &format!("link add cable type veth peer name cable netns {}", internet.id()));
         for side in [machine, internet] {
             ip(side, "link set lo up");
@@ -142,7 +106,7 @@ impl Internet {
 
 impl Drop for Internet {
     fn drop(&mut self) {
-        for holder in [&mut self.machine, &mut self.other] {
+        for holder in [&mut self.machine, &mut self.elsewhere] {
             let _ = holder.kill();
             let _ = holder.wait();
         }

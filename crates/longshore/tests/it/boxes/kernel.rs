@@ -28,14 +28,12 @@ for pid in [name for name in os.listdir('/proc') if name.isdigit()]:
     allowed = 0xfb if os.getuid() == 0 else 0
     for name in ['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb']:
         if int(status[name], 16) & ~allowed: print('BROKEN', pid, name, status[name])
-    # The engine's own first process is before the filter.
-    if (status['NoNewPrivs'].strip(), status['Seccomp'].strip()) != ('1', '2') and pid != '1': print('BROKEN', pid, status)
+    if (status['NoNewPrivs'].strip(), status['Seccomp'].strip()) != ('1', '2'): print('BROKEN', pid, status)
 print('Operation not permitted')
 "), REFUSED),
-            Attack::new("rights of files", "cp /bin/sh /tmp/sh && chmod 4755 /tmp/sh && setpriv=1; cat > /tmp/who.py <<'END'
+            Attack::new("rights of files", "cp /bin/sh /tmp/sh; chmod 4755 /tmp/sh; cat > /tmp/who.py <<'END'
 import os, subprocess
 for path in subprocess.run(['find', '/usr', '/tmp', '-xdev', '-perm', '-4000', '-type', 'f'], capture_output=True, text=True).stdout.split():
-    before = os.getresuid()
     print(path)
     status = subprocess.run(['/bin/sh', '-c', 'exec \"$0\" -c \"id -u; grep Cap /proc/self/status\" < /dev/null', path], capture_output=True, text=True, timeout=10)
     if os.getuid() != 0 and (status.stdout.startswith('0') or 'CapEff:\\t00000000a' in status.stdout): print('BROKEN', path, status.stdout)
@@ -89,14 +87,13 @@ call('vhangup', 153)
 call('fanotify_init', 300, 0, 0)
 call('lookup_dcookie', 212, 0, None, 0)
 call('open_by_handle_at', 304, -100, ctypes.create_string_buffer(128), 0)
-call('process_vm_readv', 310, 1, None, 0, None, 0, 0) if False else None
 "), REFUSED),
             Attack::new("devices", "for d in mem kmem port kmsg vda sda loop-control loop0 fuse kvm net/tun mapper/control vhost-net; do \
                 head -c 1 /dev/$d > /dev/null && echo BROKEN $d; done; mknod /tmp/vda b 254 0 && head -c 1 /tmp/vda > /dev/null && echo BROKEN; \
                 mknod /tmp/mem c 1 1 && head -c 1 /tmp/mem && echo BROKEN; true", REFUSED),
             Attack::new("switches of the system", "for f in /proc/sysrq-trigger /proc/sys/kernel/core_pattern /proc/sys/kernel/modprobe \
                 /proc/sys/kernel/panic /proc/sys/vm/overcommit_memory /proc/sys/net/ipv4/ip_forward /proc/sys/fs/binfmt_misc/register /sys/kernel/uevent_helper \
-                /sys/kernel/mm/ksm/run /sys/power/state /proc/irq/default_smp_affinity /proc/mtrr /proc/acpi/wakeup /proc/self/oom_score_adj_; do \
+                /sys/kernel/mm/ksm/run /sys/power/state /proc/irq/default_smp_affinity /proc/mtrr /proc/acpi/wakeup; do \
                 [ -e $f ] || continue; (echo -n > $f) && [ $f != /proc/sys/fs/binfmt_misc/register ] && cat $f && echo BROKEN $f; done; cat /nowhere", REFUSED),
             Attack::new("control groups", "find /sys/fs/cgroup -name release_agent -writable -o -name notify_on_release -writable 2> /dev/null | while read f; do (echo 1 > $f) && echo BROKEN $f; done; \
                 for d in /sys/fs/cgroup/*; do mkdir $d/x && echo BROKEN $d; done; for f in $(find /sys/fs/cgroup -name '*limit*' -o -name pids.max 2> /dev/null); do (echo -1 > $f) 2> /dev/null && echo BROKEN $f; done; cat /nowhere", REFUSED),

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::{
     attack::{Field, python},
-    ground::{Boxed, Ground, Kind, eventually},
+    client::{Boxed, eventually},
+    ground::{Ground, Kind},
 };
 
 const CONFIG: &str = "[sandbox]\nresource_limits = { memory = \"128m\", cpus = 0.5, disk = \"96m\", pids = 40 }\n";

@@ -3,6 +3,7 @@
 
 mod attack;
 mod boxd;
+mod client;
 mod crashes;
 mod files;
 mod floods;

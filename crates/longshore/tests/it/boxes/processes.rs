@@ -11,7 +11,7 @@ async fn holds(kind: Kind) {
     let field = Field::new(&ground, serde_json::json!({})).await;
     let seconds = unique_seconds();
     field.victim.start(&format!("sleep {seconds}")).await;
-    super::ground::eventually("the other box works", async || sleeps(&seconds)).await;
+    super::client::eventually("the other box works", async || sleeps(&seconds)).await;
     let (server, test) = (ground.pid(), std::process::id());
     field
         .withstands(&[

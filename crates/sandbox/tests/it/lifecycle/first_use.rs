@@ -4,7 +4,7 @@ use longshore_protocol::{
     ConversationId,
     sandbox::{SandboxOptions, SandboxState},
 };
-use longshore_sandbox::{Error, Running};
+use longshore_sandbox::{Error, Pool, Running};
 use longshore_workspace::{Parents, Workspace as _};
 
 use super::world::{World, id, info, owner, state, touch, until, until_state, until_states};
@@ -134,6 +134,36 @@ async fn boxes_wait_for_their_turn_to_be_made() {
     for used in uses {
         used.await.expect("a use");
     }
+}
+
+#[tokio::test]
+async fn there_are_no_more_boxes_than_the_operator_wants() {
+    let pool = Pool { options: SandboxOptions::default(), size: 1 };
+    let world = World::with(|settings| {
+        settings.max_boxes = 3;
+        settings.pools = vec![pool];
+    });
+    let server = world.serve().await;
+    until("the pool is full", async || server.count_waiting() == 1).await;
+    // All at once, from the pool and anew.
+    let uses: Vec<_> = (0..10)
+        .map(|number| {
+            let place = world.place(&server, &format!("user{number}"));
+            tokio::spawn(async move { place.metadata(".".as_ref()).await.map_err(|error| error.to_string()) })
+        })
+        .collect();
+    let mut refusals = Vec::new();
+    for used in uses {
+        refusals.extend(used.await.expect("an answer").err());
+    }
+    assert_eq!(refusals.len(), 7, "{refusals:?}");
+    assert!(refusals.iter().all(|told| told.contains("there are 3 boxes already")), "{refusals:?}");
+    assert_eq!(server.count()[&SandboxState::Ready], 3);
+    // Whoever removes one makes room.
+    let user = (0..10).map(|number| format!("user{number}")).find(|user| state(&server, user).is_some());
+    server.destroy(&owner(&user.expect("a user")), None).await.expect("it is removed");
+    touch(&world.place(&server, "late")).await;
+    world.place(&server, "later").metadata(".".as_ref()).await.expect_err("there is no room");
 }
 
 #[tokio::test]

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use longshore_protocol::{
     ConversationId,
-    sandbox::{ResourceLimits, SandboxOptions, SandboxState},
+    sandbox::{NetworkMode, ResourceLimits, SandboxOptions, SandboxState},
 };
-use longshore_sandbox::{OnShutdown, Pool, Running, SandboxId, Sandboxes};
+use longshore_sandbox::{Network, OnShutdown, Pool, Running, SandboxId, Sandboxes};
 use longshore_workspace::Workspace as _;
 use tokio::runtime::Runtime;
 
@@ -83,6 +83,74 @@ async fn what_nobody_needs_is_removed() {
     // A user whose box was doomed gets another.
     touch(&world.place(&server, "ann")).await;
     assert!(![doomed, doomed_without_box].contains(&id(&server, "ann")));
+}
+
+#[tokio::test]
+async fn a_box_that_nobody_knows_can_be_kept_until_its_retention_ends() {
+    let mut world = World::with(|settings| {
+        settings.keeps_unknown = true;
+        settings.retention = Some(HOUR);
+    });
+    let unknown = SandboxId::random();
+    world.machine.put(unknown, Running::Yes);
+    let server = world.serve().await;
+    until("it is stopped and has a row", async || {
+        world.machine.boxes()[&unknown] == Running::No && world.rows().await.len() == 1
+    })
+    .await;
+    assert!(server.count().is_empty());
+    // Those who come get boxes of their own, also after a restart.
+    touch(&world.place(&server, "ann")).await;
+    server.shutdown().await;
+    let server = world.serve().await;
+    assert_ne!(id(&server, "ann"), unknown);
+    server.shutdown().await;
+    assert_eq!((world.machine.boxes().len(), world.rows().await.len()), (2, 2));
+    world.settings.retention = Some(Duration::ZERO);
+    let _server = world.serve().await;
+    until("it is removed", async || !world.machine.boxes().contains_key(&unknown)).await;
+    until("its row too", async || world.rows().await.iter().all(|row| SandboxId(row.id) != unknown)).await;
+}
+
+#[tokio::test]
+async fn a_box_that_goes_during_a_look_is_not_taken_for_one_that_nobody_knows() {
+    let world = World::with(|settings| settings.keeps_unknown = true);
+    let server = world.serve().await;
+    touch(&world.place(&server, "ann")).await;
+    until("the start is over", async || world.machine.count("listed") >= 2).await;
+    for _ in 0..4 {
+        touch(&world.place(&server, "ann")).await;
+        world.machine.hold("listed");
+        let lists = world.machine.count("listed");
+        until("somebody looks", async || world.machine.count("listed") > lists).await;
+        server.destroy(&owner("ann"), None).await.expect("it is removed");
+        let stops = world.machine.count("stop");
+        world.machine.release("listed");
+        let lists = world.machine.count("listed");
+        until("two more looks are over", async || world.machine.count("listed") > lists + 4).await;
+        assert_eq!((world.rows().await, world.machine.count("stop")), (Vec::new(), stops));
+    }
+}
+
+#[tokio::test]
+async fn a_box_that_is_not_allowed_any_more_is_stopped_and_can_be_removed() {
+    let mut world = World::new();
+    let open = SandboxOptions { network_mode: Some(NetworkMode::Bridge), ..SandboxOptions::default() };
+    let server = world.serve().await;
+    touch(&world.place_with(&server, "ann", open)).await;
+    let made = id(&server, "ann");
+    server.shutdown().await;
+    world.settings.defaults.network_mode = Some(NetworkMode::None);
+    let server = world.serve().await;
+    assert_eq!((state(&server, "ann"), world.machine.boxes()[&made]), (Some(SandboxState::Failed), Running::No));
+    let told = world.place(&server, "ann").metadata(".".as_ref()).await.expect_err("it may not be used").to_string();
+    assert!(told.contains("network_mode bridge") || told.contains("no network here"), "{told}");
+    assert!(told.contains("Remove it"), "{told}");
+    assert_eq!(world.machine.count("start"), 1);
+    server.destroy(&owner("ann"), None).await.expect("it is removed");
+    touch(&world.place(&server, "ann")).await;
+    assert_ne!(id(&server, "ann"), made);
+    assert_eq!(world.machine.spec(id(&server, "ann")).network, Network::Closed);
 }
 
 #[tokio::test]
