@@ -59,6 +59,8 @@ pub struct Limits {
     pub running_of_owner: usize,
     /// Bytes of output that are kept of one command; what follows is read and thrown away.
     pub output: usize,
+    /// Bytes of events that are kept of one owner; the first make room for new ones.
+    pub kept_of_owner: u64,
     /// Bytes of output that are in memory for those who wait for the end of a command, of all commands. What follows is in
     /// the events alone.
     pub awaited: usize,
@@ -74,6 +76,7 @@ impl Default for Limits {
             running: 1024,
             running_of_owner: 256,
             output: 64 << 20,
+            kept_of_owner: 256 << 20,
             awaited: 256 << 20,
             watchers: 50,
             queued: 16 << 20,
@@ -161,7 +164,8 @@ impl BashService {
             };
             let output =
                 BashOutput { order, exit_code: Some(-1), stderr: Some(LOST.to_owned()), ..empty_output(&command.id) };
-            self.0.store.append_bash(&scope.owner, scope.conversation, vec![output.into()]).await?;
+            let keep = self.0.limits.kept_of_owner;
+            self.0.store.append_bash(&scope.owner, scope.conversation, vec![output.into()], keep).await?;
         }
         Ok(())
     }
@@ -332,7 +336,8 @@ impl Place {
     /// Stores an event, then shows it to the watchers.
     async fn append(&self, event: BashEvent) -> Result<(), Error> {
         let scope = &self.running.scope;
-        self.service.store.append_bash(&scope.owner, scope.conversation, vec![event.clone()]).await?;
+        let keep = self.service.limits.kept_of_owner;
+        self.service.store.append_bash(&scope.owner, scope.conversation, vec![event.clone()], keep).await?;
         self.service.watchers.publish(scope, &event);
         Ok(())
     }

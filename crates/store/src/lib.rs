@@ -125,6 +125,9 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// Stores events of commands. `scope` is the conversation whose commands they are, or none for the owner's own.
     ///
+    /// If more than `keep` bytes of JSON are then stored for `owner`, in all scopes, the events that were stored first are
+    /// removed until there are no more; commands that run stay.
+    ///
     /// # Errors
     /// [`Error::NoSuchConversation`] if `scope` is not one of `owner`.
     async fn append_bash(
@@ -132,6 +135,7 @@ pub trait Store: fmt::Debug + Send + Sync {
         owner: &Owner,
         scope: Option<ConversationId>,
         events: Vec<BashEvent>,
+        keep: u64,
     ) -> Result<(), Error>;
 
     /// A page of events of commands, by time and then in the order they were stored.

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io::{self, Write as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -126,15 +126,22 @@ fn a_mounted_disk_keeps_its_file_whatever_its_size_was() {
 }
 
 #[test]
-fn a_trial_clears_what_a_trial_has_left() {
+fn what_a_trial_has_left_is_cleared() {
     let Some(place) = Place::new() else { return };
-    let trial = place.folder.path().join(".disk-trial");
-    fs::create_dir(&trial).expect("a folder");
-    let left = Disk::new(trial.join("image"), trial.join("mount"));
-    left.create(4 * MIB, (0, 0)).expect("a disk");
-    left.mount(None).expect("a mount");
-    Disk::try_in(place.folder.path()).expect("another trial");
-    assert!(!trial.exists() && !left.is_mounted());
+    let folder = place.folder.path();
+    let trial = folder.join(".disk-trial");
+    for clear in [
+        |folder: &Path| Disk::try_in(folder),
+        |folder: &Path| Disk::clear_trial(folder).map_err(|error| error.to_string()),
+    ] {
+        fs::create_dir(&trial).expect("a folder");
+        let left = Disk::new(trial.join("image"), trial.join("mount"));
+        left.create(4 * MIB, (0, 0)).expect("a disk");
+        left.mount(None).expect("a mount");
+        clear(folder).expect("no trial is left");
+        assert!(!trial.exists() && !left.is_mounted());
+    }
+    Disk::clear_trial(&folder.join("none")).expect("nothing to do");
 }
 
 #[test]

@@ -80,6 +80,7 @@ pub(super) fn append(
     owner: &Owner,
     scope: Option<ConversationId>,
     rows: &[BashRow],
+    keep: u64,
 ) -> Result<(), Failure> {
     let conversation = number(connection, owner, scope)?;
     let mut insert = connection.prepare_cached(
@@ -96,6 +97,35 @@ pub(super) fn append(
             end.execute(params![&*owner.0, command_id])?;
         }
     }
+    trim(connection, owner, keep)
+}
+
+/// Removes the first events of `owner` until no more than `keep` bytes are left.
+fn trim(connection: &Connection, owner: &Owner, keep: u64) -> Result<(), Failure> {
+    let used: i64 = connection
+        .prepare_cached("SELECT bytes FROM bash_usage WHERE owner = ?1")?
+        .query_row([&*owner.0], |row| row.get(0))
+        .optional()?
+        .unwrap_or(0);
+    let mut excess = used.saturating_sub(signed(keep));
+    if excess <= 0 {
+        return Ok(());
+    }
+    let mut oldest = connection.prepare_cached(
+        "SELECT number, octet_length(json) FROM bash_event WHERE owner = ?1 AND running = 0 ORDER BY number",
+    )?;
+    let mut rows = oldest.query([&*owner.0])?;
+    let mut last = None;
+    while excess > 0
+        && let Some(row) = rows.next()?
+    {
+        last = Some(row.get::<_, i64>(0)?);
+        excess -= row.get::<_, i64>(1)?;
+    }
+    drop(rows);
+    connection
+        .prepare_cached("DELETE FROM bash_event WHERE owner = ?1 AND running = 0 AND number <= ?2")?
+        .execute(params![&*owner.0, last])?;
     Ok(())
 }
 

@@ -13,8 +13,11 @@ use crate::Error;
 const APPLICATION: i32 = 0x4c4e_4753;
 
 /// In order; a number is never used again and a released text never changes.
-const MIGRATIONS: [(u32, &str); 2] =
-    [(1, include_str!("../../migrations/0001_initial.sql")), (2, include_str!("../../migrations/0002_sandbox.sql"))];
+const MIGRATIONS: [(u32, &str); 3] = [
+    (1, include_str!("../../migrations/0001_initial.sql")),
+    (2, include_str!("../../migrations/0002_sandbox.sql")),
+    (3, include_str!("../../migrations/0003_bash_usage.sql")),
+];
 
 pub(super) fn migrate(connection: &mut Connection, files: &Files) -> Result<(), Error> {
     apply(connection, files, &MIGRATIONS).map_err(|failure| explain(failure, files))

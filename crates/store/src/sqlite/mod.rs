@@ -175,10 +175,11 @@ impl Store for Sqlite {
         owner: &Owner,
         scope: Option<ConversationId>,
         events: Vec<BashEvent>,
+        keep: u64,
     ) -> Result<(), Error> {
         let owner = owner.clone();
         let rows = bash::encode(events)?;
-        self.writer.write(move |connection| bash::append(connection, &owner, scope, &rows)).await
+        self.writer.write(move |connection| bash::append(connection, &owner, scope, &rows, keep)).await
     }
 
     async fn find_bash(

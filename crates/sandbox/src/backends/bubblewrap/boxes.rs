@@ -177,6 +177,7 @@ impl Boxes {
 
     /// All boxes, with a process of each that runs.
     pub(super) fn list(&self) -> Result<Vec<(Found, Option<Pid>)>, Error> {
+        Disk::clear_trial(&self.deployment.dir)?;
         let mut ids: BTreeSet<_> = folder::ids(&self.deployment.dir)
             .map_err(|cause| Error::failed("list the boxes", cause))?
             .into_iter()

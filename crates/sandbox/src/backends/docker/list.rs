@@ -11,7 +11,7 @@ use super::{
     Docker, blocking,
     layout::{BOX_LABEL, DEPLOYMENT_LABEL, boxes},
 };
-use crate::{Error, Found, Running, SandboxId};
+use crate::{Error, Found, Running, SandboxId, host::disk::Disk};
 
 impl Docker {
     /// All boxes of this deployment, also those of which only a part is left.
@@ -26,8 +26,11 @@ impl Docker {
         let options = ListVolumesOptionsBuilder::default().filters(&filters).build();
         let volumes = client.list_volumes(Some(options)).await.map_err(failed)?;
         let dir = self.layout.dir();
-        let folders = blocking(move || boxes(&dir)).await;
-        let folders = folders.map_err(|cause| Error::failed("list the folders of boxes", cause))?;
+        let folders = blocking(move || {
+            Disk::clear_trial(&dir)?;
+            boxes(&dir).map_err(|cause| Error::failed("list the folders of boxes", cause))
+        });
+        let folders = folders.await?;
 
         let volumes = volumes.volumes.unwrap_or_default();
         let parts = volumes.iter().filter_map(|volume| box_of(&volume.labels)).chain(folders);

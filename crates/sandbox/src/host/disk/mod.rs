@@ -67,18 +67,24 @@ impl Disk {
             return Err(format!("the program {missing} is missing; install e2fsprogs and util-linux"));
         }
         let failed = |cause: io::Error| format!("{}: {cause}", folder.display());
-        // Whoever has the lock is alone, so what is there then was left by one who died.
-        let lock = fs::File::open(folder).map_err(failed)?;
-        rustix::fs::flock(&lock, FlockOperation::LockExclusive).map_err(|cause| failed(cause.into()))?;
-        let place = folder.join(TRIAL);
-        let disk = Self::new(place.join("image"), place.join("mount"));
-        let cleared =
-            || disk.remove().map_err(|cause| cause.to_string()).and_then(|()| remove_tree(&place).map_err(failed));
-        cleared()?;
-        fs::create_dir(&place).map_err(failed)?;
-        let tried = disk.create(SMALLEST, (0, 0)).and_then(|()| disk.mount(None));
-        let removed = cleared();
+        let trial = Trial::begin(folder).map_err(failed)?;
+        trial.clear()?;
+        fs::create_dir(&trial.place).map_err(failed)?;
+        let tried = trial.disk().create(SMALLEST, (0, 0)).and_then(|()| trial.disk().mount(None));
+        let removed = trial.clear();
         tried.map_err(|cause| cause.to_string()).and(removed)
+    }
+
+    /// Removes what is left in `folder` of a trial whose process died; does nothing if there is no such folder.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] for what the system says.
+    pub fn clear_trial(folder: &Path) -> Result<(), Error> {
+        if !folder.join(TRIAL).exists() {
+            return Ok(());
+        }
+        let cleared = Trial::begin(folder).map_err(|cause| cause.to_string()).and_then(|trial| trial.clear());
+        cleared.map_err(|cause| Error::failed("remove a disk that was tried", io::Error::other(cause)))
     }
 
     /// Whether there is a disk, mounted or not.
@@ -231,6 +237,29 @@ impl Disk {
             ext4::resize(&self.image, wanted).map_err(|_| too_small(bytes))?;
             set_len(&self.image, bytes).map_err(failed)
         }
+    }
+}
+
+/// The place where a disk is tried. Whoever has it is alone, so what is there at first was left by one who died.
+struct Trial {
+    place: PathBuf,
+    _lock: fs::File,
+}
+
+impl Trial {
+    fn begin(folder: &Path) -> io::Result<Self> {
+        let lock = fs::File::open(folder)?;
+        rustix::fs::flock(&lock, FlockOperation::LockExclusive)?;
+        Ok(Self { place: folder.join(TRIAL), _lock: lock })
+    }
+
+    fn disk(&self) -> Disk {
+        Disk::new(self.place.join("image"), self.place.join("mount"))
+    }
+
+    fn clear(&self) -> Result<(), String> {
+        self.disk().remove().map_err(|cause| cause.to_string())?;
+        remove_tree(&self.place).map_err(|cause| format!("{}: {cause}", self.place.display()))
     }
 }
 

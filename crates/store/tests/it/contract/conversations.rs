@@ -60,8 +60,8 @@ pub(crate) async fn owners_do_not_meet(store: Arc<dyn Store>) {
     let new = NewConversation { parent: Some(parent), ..samples::conversation(&ann) };
     let id = new.id;
     store.create_conversation(new.clone()).await.unwrap();
-    store.append_bash(&ann, Some(id), vec![samples::bash_command(0).into()]).await.unwrap();
-    store.append_bash(&ann, None, vec![samples::bash_command(0).into()]).await.unwrap();
+    store.append_bash(&ann, Some(id), vec![samples::bash_command(0).into()], u64::MAX).await.unwrap();
+    store.append_bash(&ann, None, vec![samples::bash_command(0).into()], u64::MAX).await.unwrap();
     store.set_setting(&ann, "theme", Some("dark".into())).await.unwrap();
     store.set_secret(&ann, "KEY", Some(samples::secret("x"))).await.unwrap();
 
@@ -77,7 +77,7 @@ pub(crate) async fn owners_do_not_meet(store: Arc<dyn Store>) {
     assert_eq!(store.clear_bash(&bob, None).await.unwrap(), 0);
     let refused = [
         store.find_bash(&bob, Some(id), all.clone()).await.map(|_| ()),
-        store.append_bash(&bob, Some(id), vec![samples::bash_command(0).into()]).await,
+        store.append_bash(&bob, Some(id), vec![samples::bash_command(0).into()], u64::MAX).await,
         store.clear_bash(&bob, Some(id)).await.map(|_| ()),
     ];
     for result in refused {
@@ -201,7 +201,7 @@ pub(crate) async fn deletion_takes_everything(store: Arc<dyn Store>) {
     let mut commit = samples::commit(0, vec![samples::pause(0)]);
     commit.calls = vec![samples::call("agent", 1)];
     store.commit(id, commit).await.unwrap();
-    store.append_bash(&owner, Some(id), vec![samples::bash_command(0).into()]).await.unwrap();
+    store.append_bash(&owner, Some(id), vec![samples::bash_command(0).into()], u64::MAX).await.unwrap();
 
     assert!(store.delete_conversation(&owner, id).await.unwrap());
     assert!(!store.delete_conversation(&owner, id).await.unwrap());

@@ -12,7 +12,7 @@ macro_rules! suite {
     ($open:path) => {
         $crate::contract::suite! {
             $open,
-            bash: [events_come_in_order, filters_combine, scopes_are_apart, unfinished_commands_are_found, pages_join];
+            bash: [events_come_in_order, filters_combine, scopes_are_apart, unfinished_commands_are_found, pages_join, the_oldest_make_room];
             conversations: [
                 a_conversation_comes_back_as_it_was, one_of_many_creators_wins, owners_do_not_meet,
                 lists_are_ordered_and_paged, lists_filter, children_and_running_ones_are_found,

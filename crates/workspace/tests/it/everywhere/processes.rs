@@ -115,7 +115,8 @@ async fn dropping_kills_children_of_children() {
     let script = "sh -c 'trap \"\" TERM HUP INT; sleep 1000 & echo up; wait' & wait";
     let mut process = place.workspace.spawn(sh(script)).await.expect("it starts");
     read_until(&mut process.stdout, "up").await;
-    assert!(place.processes().len() >= 3);
+    // One that is just becoming another program is not known as the place's for a moment.
+    until("three run", || place.processes().len() >= 3).await;
     drop(process);
     until("all end", || place.processes().is_empty()).await;
 }
