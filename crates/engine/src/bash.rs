@@ -18,10 +18,10 @@ use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use longshore_protocol::{
-    ConversationId, UtcTime,
+    UtcTime,
     bash::{BashCommand, BashEvent, BashOutput, ExecuteBash},
 };
-use longshore_store::{BashQuery, Owner, Page, Store};
+use longshore_store::{At, BashQuery, Owner, Page, Store};
 use longshore_workspace::Workspace;
 use parking_lot::Mutex;
 use tokio::{
@@ -41,13 +41,13 @@ const CLOSE_PATIENCE: Duration = Duration::from_millis(1500);
 /// What the last output of a command says when the server died under it.
 const LOST: &str = "The server stopped while the command was running; what it did is unknown.";
 
-/// Whose commands: an owner's own, or those of one of the owner's conversations.
+/// Whose commands.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Scope {
     /// The user.
     pub owner: Owner,
-    /// The conversation, if it is one's.
-    pub conversation: Option<ConversationId>,
+    /// Where they were asked for.
+    pub at: At,
 }
 
 /// Limits of [`BashService`].
@@ -149,8 +149,8 @@ impl BashService {
     /// # Errors
     /// Those of the store.
     pub async fn recover(&self) -> Result<(), Error> {
-        for (owner, conversation, command) in self.0.store.unfinished_bash().await? {
-            let scope = Scope { owner, conversation };
+        for (owner, at, command) in self.0.store.unfinished_bash().await? {
+            let scope = Scope { owner, at };
             let query = BashQuery {
                 kind: Some("BashOutput".to_owned()),
                 command_id: Some(command.id.clone()),
@@ -165,7 +165,7 @@ impl BashService {
             let output =
                 BashOutput { order, exit_code: Some(-1), stderr: Some(LOST.to_owned()), ..empty_output(&command.id) };
             let keep = self.0.limits.kept_of_owner;
-            self.0.store.append_bash(&scope.owner, scope.conversation, vec![output.into()], keep).await?;
+            self.0.store.append_bash(&scope.owner, scope.at, vec![output.into()], keep).await?;
         }
         Ok(())
     }
@@ -230,7 +230,7 @@ impl BashService {
     /// # Errors
     /// Those of the store.
     pub async fn search(&self, scope: &Scope, query: BashQuery) -> Result<Page<BashEvent>, Error> {
-        Ok(self.0.store.find_bash(&scope.owner, scope.conversation, query).await?)
+        Ok(self.0.store.find_bash(&scope.owner, scope.at, query).await?)
     }
 
     /// The event whose id is exactly `id`.
@@ -247,7 +247,7 @@ impl BashService {
     /// # Errors
     /// Those of the store.
     pub async fn clear(&self, scope: &Scope) -> Result<u64, Error> {
-        Ok(self.0.store.clear_bash(&scope.owner, scope.conversation).await?)
+        Ok(self.0.store.clear_bash(&scope.owner, scope.at).await?)
     }
 
     /// The events of `scope` from now on.
@@ -337,7 +337,7 @@ impl Place {
     async fn append(&self, event: BashEvent) -> Result<(), Error> {
         let scope = &self.running.scope;
         let keep = self.service.limits.kept_of_owner;
-        self.service.store.append_bash(&scope.owner, scope.conversation, vec![event.clone()], keep).await?;
+        self.service.store.append_bash(&scope.owner, scope.at, vec![event.clone()], keep).await?;
         self.service.watchers.publish(scope, &event);
         Ok(())
     }

@@ -11,6 +11,7 @@ use longshore_protocol::{
     conversation::{ExecutionStatus, LocalWorkspace, SendMessage, UpdateConversation},
 };
 use longshore_store::{ConversationHead, ConversationQuery, EventFilter, EventQuery, Owner, Page, Store, StoredEvent};
+use uuid::Uuid;
 
 use crate::{
     Error, Options, Parts, Replay, Subscription,
@@ -135,12 +136,17 @@ impl Engine {
         Ok(infos)
     }
 
-    /// How many conversations there are.
+    /// How many conversations there are, in one workspace if it is given.
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn count(&self, owner: &Owner, status: Option<ExecutionStatus>) -> Result<u64, Error> {
-        Ok(self.shared.parts.store.count_conversations(owner, status).await?)
+    pub async fn count(
+        &self,
+        owner: &Owner,
+        status: Option<ExecutionStatus>,
+        workspace: Option<Uuid>,
+    ) -> Result<u64, Error> {
+        Ok(self.shared.parts.store.count_conversations(owner, status, workspace).await?)
     }
 
     /// Removes a conversation with all that belongs to it, whatever it is doing; its workspace stays.

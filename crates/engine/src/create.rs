@@ -67,7 +67,7 @@ impl Engine {
             security_analyzer: wish.security_analyzer.clone(),
             ..Progress::default()
         };
-        let definition = self.define(wish)?;
+        let definition = self.define(owner, wish).await?;
         check_amount(&with_own_secrets(&definition, &secrets))?;
         self.check_parent(owner, id, parent, &definition).await?;
         self.check_agent(owner, id, &definition).await?;
@@ -76,7 +76,18 @@ impl Engine {
         }
 
         let created_at = self.shared.parts.clock.now();
-        let new = NewConversation { id, owner: owner.clone(), created_at, parent, definition, progress, tags, secrets };
+        let workspace = self.shared.parts.workspaces.workspace_id(owner, &definition.workspace);
+        let new = NewConversation {
+            id,
+            owner: owner.clone(),
+            created_at,
+            parent,
+            workspace,
+            definition,
+            progress,
+            tags,
+            secrets,
+        };
         match self.shared.parts.store.create_conversation(new).await? {
             Created::New => {}
             Created::Existing(row) => {
@@ -149,7 +160,7 @@ impl Engine {
             .map_err(|error| Error::invalid("workspace", format!("the folder cannot be made: {error}")))
     }
 
-    fn define(&self, wish: StartConversation) -> Result<Definition, Error> {
+    async fn define(&self, owner: &Owner, wish: StartConversation) -> Result<Definition, Error> {
         if wish.max_iterations == 0 {
             return Err(Error::invalid("max_iterations", "Input should be greater than 0"));
         }
@@ -165,7 +176,7 @@ impl Engine {
         }
         Ok(Definition {
             agent: agent_of(wish.agent, wish.agent_settings.is_some(), wish.agent_profile_id.is_some())?,
-            workspace: self.resolve(wish.workspace)?,
+            workspace: self.resolve(owner, wish.workspace).await?,
             max_iterations: wish.max_iterations,
             stuck_detection: wish.stuck_detection,
             client_tools: wish.client_tools,
@@ -178,11 +189,11 @@ impl Engine {
         })
     }
 
-    fn resolve(&self, workspace: LocalWorkspace) -> Result<LocalWorkspace, Error> {
+    async fn resolve(&self, owner: &Owner, workspace: LocalWorkspace) -> Result<LocalWorkspace, Error> {
         if workspace.working_dir.contains('\0') {
             return Err(Error::invalid("workspace", "working_dir must not contain a zero byte"));
         }
-        let resolved = self.shared.parts.workspaces.resolve(workspace);
+        let resolved = self.shared.parts.workspaces.resolve(owner, workspace).await;
         resolved.map_err(|reason| Error::invalid("workspace", reason))
     }
 }

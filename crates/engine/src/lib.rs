@@ -39,6 +39,7 @@ use longshore_tools::Registry;
 use longshore_workspace::Workspace;
 pub use subscription::{Replay, Subscription};
 use tokio::sync::broadcast;
+use uuid::Uuid;
 
 /// What an engine works with.
 #[derive(Debug, Clone)]
@@ -75,7 +76,13 @@ pub trait Workspaces: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// Why there cannot be such a place, in words for the client.
-    fn resolve(&self, workspace: LocalWorkspace) -> Result<LocalWorkspace, String>;
+    async fn resolve(&self, owner: &Owner, workspace: LocalWorkspace) -> Result<LocalWorkspace, String>;
+
+    /// The id of the workspace that is meant by what [`Workspaces::resolve`] gave; none if the conversation has a place for
+    /// itself.
+    fn workspace_id(&self, _owner: &Owner, workspace: &LocalWorkspace) -> Option<Uuid> {
+        workspace.workspace_id
+    }
 
     /// The place of a conversation. Called once for each time that the conversation is loaded.
     ///

@@ -8,7 +8,10 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 use longshore_protocol::sandbox::SandboxOptions;
 
-use crate::config::{Config, WhenStopped};
+use crate::{
+    accounts::{KeyCommand, UserCommand},
+    config::{Config, WhenStopped},
+};
 
 /// Names under which the program behaves as `longshore serve`: those of the official server.
 const SERVER_NAMES: [&str; 2] = ["agent-server", "openhands-agent-server"];
@@ -33,6 +36,10 @@ pub(crate) enum Command {
     /// Say which boxes this machine can make, what they lack, and what to do about it.
     #[command(after_help = "Exit code: 0 if the boxes that a server with these options would use work, else 1.")]
     Doctor(Doctor),
+    /// Manage the users of a server on this machine.
+    User(UserCommand),
+    /// Manage the keys of users.
+    Key(KeyCommand),
     /// Print the OpenAPI document of the server.
     Openapi,
     /// Wait for the end of a server, then end what it started.
@@ -103,6 +110,11 @@ pub(crate) struct Serve {
     /// Also with LONGSHORE_INSECURE_NO_AUTH=1.
     #[arg(long)]
     pub(crate) insecure_no_auth: bool,
+
+    /// Let several users work on this machine itself, without boxes: each can read and change what is the others' and the
+    /// server's.
+    #[arg(long)]
+    pub(crate) insecure_shared_machine: bool,
 
     /// Answer to any host name although no session key is set: a web page that a user of this machine opens can then reach
     /// the server. Without it: addresses in digits and localhost.

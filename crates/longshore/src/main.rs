@@ -1,5 +1,6 @@
 //! The `longshore` program.
 
+mod accounts;
 mod boxd;
 mod boxes;
 mod cli;
@@ -36,6 +37,8 @@ fn main() -> ExitCode {
         Command::Run(options) => run::run(options),
         Command::Demo(options) => demo::demo(options),
         Command::Doctor(options) => doctor::doctor(options),
+        Command::User(command) => code(accounts::user(command)),
+        Command::Key(command) => code(accounts::key(command)),
         Command::Openapi => code(print(&longshore_server::Server::openapi())),
         Command::Guard { marker } => {
             guard::guard(&marker);

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use longshore_engine::{Clock, Engine, Options, Parts};
 use longshore_llm::{Models, ModelsOptions, Turn};
 use longshore_sandbox::Sandboxes;
-use longshore_server::SandboxPlaces;
+use longshore_server::{SandboxPlaces, StoredOptions};
 use longshore_store::{Keys, Sqlite, Store};
 use longshore_tools::Registry;
 use longshore_workspace::{Command, LocalOptions, guard::Guard};
@@ -51,8 +51,7 @@ pub(crate) struct Built {
 pub(crate) async fn build(plan: Plan, environment: &Environment) -> Result<Built> {
     let Plan { data_dir, models_dir, scripts, pass_env, max_concurrent_runs, idle_ttl, config } = plan;
     make_private_dir(&data_dir)?;
-    let keys = Keys::load_or_create(&data_dir, environment.secret_key(), environment.previous_secret_keys()?)
-        .context("the key that encrypts secrets cannot be had")?;
+    let keys = encryption_keys(environment, &data_dir)?;
     let store = Sqlite::open(&data_dir.join("longshore.db"), keys)
         .with_context(|| format!("the data folder {} cannot be opened", data_dir.display()))?;
     let http = reqwest::Client::builder()
@@ -68,7 +67,8 @@ pub(crate) async fn build(plan: Plan, environment: &Environment) -> Result<Built
     let local = LocalOptions { pass_env, guard: Some(guard()?), ..LocalOptions::new(&own_folder) };
     let maker = Maker { config: &config, environment, data_dir: &data_dir, local };
     let sandboxes = maker.sandboxes(Arc::clone(&store)).await?;
-    let places = SandboxPlaces::new(sandboxes.clone());
+    let factory = Arc::new(StoredOptions(Arc::clone(&store)));
+    let places = SandboxPlaces::new(sandboxes.clone(), Arc::clone(&store), factory);
     let parts = Parts {
         store,
         models,
@@ -81,8 +81,14 @@ pub(crate) async fn build(plan: Plan, environment: &Environment) -> Result<Built
     Ok(Built { engine: Engine::new(parts, options), places, sandboxes })
 }
 
+/// The keys that encrypt secrets at rest.
+pub(crate) fn encryption_keys(environment: &Environment, data_dir: &Path) -> Result<Keys> {
+    Keys::load_or_create(data_dir, environment.secret_key(), environment.previous_secret_keys()?)
+        .context("the key that encrypts secrets cannot be had")
+}
+
 /// Makes a folder that only this user can read.
-fn make_private_dir(folder: &Path) -> Result<()> {
+pub(crate) fn make_private_dir(folder: &Path) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
     std::fs::DirBuilder::new()
         .recursive(true)

@@ -9,7 +9,8 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use longshore_protocol::Secret;
-use longshore_server::{Cors, Server, StaticKeys};
+use longshore_server::{Authenticator as _, Chain, Cors, Server, StaticKeys, StoredKeys};
+use longshore_store::Sqlite;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -52,14 +53,16 @@ fn raise_file_limit() {
     }
 }
 
-async fn serve_until_signal(options: Serve, environment: Environment) -> Result<()> {
+async fn serve_until_signal(mut options: Serve, environment: Environment) -> Result<()> {
     let keys = environment.session_keys()?;
-    let address = address(&options, !keys.is_empty()).await?;
+    let data_dir = environment.data_dir(options.data.data_dir.take())?;
+    let has_users = Sqlite::has_users(&data_dir.join("longshore.db"));
+    let address = address(&options, !keys.is_empty() || has_users).await?;
     // The port is taken first: a second server on it must not touch the data.
     let listener = listen(address).await?;
-    let DataFlags { data_dir, models_dir, pass_env } = options.data;
+    let DataFlags { models_dir, pass_env, .. } = options.data;
     let plan = Plan {
-        data_dir: environment.data_dir(data_dir)?,
+        data_dir,
         models_dir,
         scripts: BTreeMap::new(),
         pass_env,
@@ -73,7 +76,8 @@ async fn serve_until_signal(options: Serve, environment: Environment) -> Result<
         ..longshore_server::Options::default()
     };
     let shutdown = shutdown_signal()?;
-    Serving { listener, keys, plan, options: server_options, environment }.until(shutdown).await
+    let may_share_machine = options.insecure_shared_machine;
+    Serving { listener, keys, plan, options: server_options, environment, may_share_machine }.until(shutdown).await
 }
 
 /// Takes a port.
@@ -90,17 +94,26 @@ pub(crate) struct Serving {
     pub(crate) plan: Plan,
     pub(crate) options: longshore_server::Options,
     pub(crate) environment: Environment,
+    /// Whether several users may work on this machine itself.
+    pub(crate) may_share_machine: bool,
 }
 
 impl Serving {
     /// Serves until `shutdown` is ready.
     pub(crate) async fn until(self, shutdown: impl Future<Output = ()> + Send) -> Result<()> {
-        let Self { listener, keys, plan, options, environment } = self;
+        let Self { listener, keys, plan, options, environment, may_share_machine } = self;
         let data_dir = plan.data_dir.clone();
         let Built { engine, places, sandboxes } = build(plan, &environment).await?;
         sandboxes.recover().await.context("the boxes of the last server cannot be found")?;
         let store = engine.store();
-        let authenticator = Arc::new(StaticKeys::new(keys));
+        let stored = StoredKeys::open(Arc::clone(&store)).await.context("the users cannot be read")?;
+        if stored.anybody().is_none() && !sandboxes.is_isolated() && !may_share_machine {
+            bail!(
+                "this server has users, and nothing would keep them apart: they would work on this machine itself. Choose \
+                 boxes with --sandbox bubblewrap or docker, or insist with --insecure-shared-machine"
+            );
+        }
+        let authenticator = Arc::new(Chain(vec![Arc::new(StaticKeys::new(keys)), Arc::new(stored)]));
         let server = Server::new(options, authenticator, Arc::new(places), engine);
         let address = listener.local_addr().context("the address is not known")?;
         tracing::info!(%address, data_dir = %data_dir.display(), "Longshore serves at http://{address} (docs at /docs)");

@@ -4,6 +4,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeMap as _};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use crate::{
     agent::{Agent, SecretSource, SecretValue},
@@ -65,6 +66,8 @@ pub struct LocalWorkspace {
     /// What the conversation's own box is made from; without it the conversation works where all others of its user do. Not
     /// in the official contract, so it is absent and not null where there is none.
     pub sandbox: Option<SandboxOptions>,
+    /// The workspace, among those that the user made, that the conversation works in. Not in the official contract either.
+    pub workspace_id: Option<Uuid>,
 }
 
 impl Serialize for LocalWorkspace {
@@ -75,6 +78,9 @@ impl Serialize for LocalWorkspace {
         if let Some(sandbox) = &self.sandbox {
             fields.serialize_entry("sandbox", sandbox)?;
         }
+        if let Some(id) = &self.workspace_id {
+            fields.serialize_entry("workspace_id", id)?;
+        }
         fields.end()
     }
 }
@@ -82,7 +88,7 @@ impl Serialize for LocalWorkspace {
 impl LocalWorkspace {
     /// A folder where the user works.
     pub fn new(working_dir: impl Into<String>) -> Self {
-        Self { working_dir: working_dir.into(), sandbox: None }
+        Self { working_dir: working_dir.into(), sandbox: None, workspace_id: None }
     }
 }
 
@@ -94,13 +100,21 @@ impl<'de> Deserialize<'de> for LocalWorkspace {
             kind: Option<String>,
             #[serde(default)]
             sandbox: Option<SandboxOptions>,
+            #[serde(default)]
+            workspace_id: Option<Uuid>,
         }
         let input = Input::deserialize(deserializer)?;
         match input.kind.as_deref() {
             None | Some("LocalWorkspace") if input.working_dir.is_empty() => {
                 Err(de::Error::custom("working_dir must not be empty"))
             }
-            None | Some("LocalWorkspace") => Ok(Self { working_dir: input.working_dir, sandbox: input.sandbox }),
+            None | Some("LocalWorkspace") if input.sandbox.is_some() && input.workspace_id.is_some() => {
+                Err(de::Error::custom("sandbox is for a place of the conversation's own: leave it or workspace_id out"))
+            }
+            None | Some("LocalWorkspace") => {
+                let Input { working_dir, sandbox, workspace_id, .. } = input;
+                Ok(Self { working_dir, sandbox, workspace_id })
+            }
             Some(kind) => Err(de::Error::custom(format_args!(
                 "Unknown kind '{kind}' for a workspace; Expected one of: ['LocalWorkspace']"
             ))),

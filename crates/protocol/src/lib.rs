@@ -13,6 +13,7 @@
 
 mod kinds;
 
+pub mod account;
 pub mod action;
 pub mod agent;
 pub mod bash;

@@ -1,37 +1,93 @@
 //! Boxes as the places that conversations and requests act in.
 
-use std::{path::Path, sync::Arc};
+use std::{fmt, path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use longshore_engine::Opened;
 use longshore_protocol::{ConversationId, conversation::LocalWorkspace, sandbox::SandboxOptions};
 use longshore_sandbox::{Error as SandboxError, Sandboxes};
-use longshore_store::Owner;
+use longshore_store::{At, Owner, Store};
 use longshore_workspace::{Error, Workspace};
+use uuid::Uuid;
 
 use crate::{Principal, Workspaces};
 
-/// Gives every user a box, and every conversation that of its user or one of its own.
+/// Decides what users' workspaces are made from where the users say nothing.
+#[async_trait]
+pub trait WorkspaceFactory: fmt::Debug + Send + Sync {
+    /// What a workspace of `user` is made from; what is left out is the operator's default, which is also the most that
+    /// there may be.
+    ///
+    /// # Errors
+    /// Why it is not known now, in words for the user.
+    async fn options(&self, user: &Owner) -> Result<SandboxOptions, String>;
+}
+
+/// What is stored with the user.
+#[derive(Debug)]
+pub struct StoredOptions(pub Arc<dyn Store>);
+
+#[async_trait]
+impl WorkspaceFactory for StoredOptions {
+    async fn options(&self, user: &Owner) -> Result<SandboxOptions, String> {
+        let Ok(name) = user.0.parse() else { return Ok(SandboxOptions::default()) };
+        let user = self.0.user(&name).await.map_err(|error| error.to_string())?;
+        Ok(user.and_then(|user| user.options.sandbox).unwrap_or_default())
+    }
+}
+
+/// Gives every user a box, and every conversation that of its user, one of its own, or a workspace that the user made.
 #[derive(Debug, Clone)]
 pub struct SandboxPlaces {
     sandboxes: Sandboxes,
+    store: Arc<dyn Store>,
+    factory: Arc<dyn WorkspaceFactory>,
 }
 
 impl SandboxPlaces {
-    /// Places in `sandboxes`.
-    pub fn new(sandboxes: Sandboxes) -> Self {
-        Self { sandboxes }
+    /// Places in `sandboxes`, made as `factory` says. `store` has the workspaces that users made.
+    pub fn new(sandboxes: Sandboxes, store: Arc<dyn Store>, factory: Arc<dyn WorkspaceFactory>) -> Self {
+        Self { sandboxes, store, factory }
     }
+
+    /// What a place of `user` is made from that is wished for like this.
+    async fn options(&self, user: &Owner, wish: Option<&SandboxOptions>) -> Result<SandboxOptions, String> {
+        let options = self.factory.options(user).await?;
+        Ok(wish.cloned().unwrap_or_default().or(&options))
+    }
+
+    /// The options of the place that a conversation is in.
+    async fn options_at(&self, owner: &Owner, workspace: &LocalWorkspace) -> Result<SandboxOptions, String> {
+        match workspace.workspace_id {
+            Some(id) => Ok(self.made(owner, id).await?.options),
+            None => self.options(owner, workspace.sandbox.as_ref()).await,
+        }
+    }
+
+    /// A workspace that the user made.
+    async fn made(&self, owner: &Owner, id: Uuid) -> Result<longshore_store::WorkspaceRow, String> {
+        let row = self.store.workspace(owner, id).await.map_err(|error| error.to_string())?;
+        row.ok_or_else(|| format!("there is no workspace {id}"))
+    }
+}
+
+/// The id of the workspace that every user has.
+pub fn own_workspace_id(user: &Owner) -> Uuid {
+    /// Drawn once; with another the ids would be others.
+    const NAMESPACE: Uuid = Uuid::from_u128(0x6b1d_9f3e_52c4_4a7e_9d0b_7c1f_3a88_e254);
+    Uuid::new_v5(&NAMESPACE, user.0.as_bytes())
 }
 
 #[async_trait]
 impl longshore_engine::Workspaces for SandboxPlaces {
-    fn resolve(&self, workspace: LocalWorkspace) -> Result<LocalWorkspace, String> {
-        let none = SandboxOptions::default();
-        let wish = workspace.sandbox.as_ref().unwrap_or(&none);
+    async fn resolve(&self, owner: &Owner, mut workspace: LocalWorkspace) -> Result<LocalWorkspace, String> {
+        if workspace.workspace_id == Some(own_workspace_id(owner)) {
+            workspace.workspace_id = None;
+        }
+        let options = self.options_at(owner, &workspace).await?;
         let resolve = || {
-            let folder = self.sandboxes.folder(wish, &workspace.working_dir)?;
-            self.sandboxes.check(wish)?;
+            let folder = self.sandboxes.folder(&options, &workspace.working_dir)?;
+            self.sandboxes.check(&options)?;
             folder.into_os_string().into_string().map_err(|_| {
                 let reason = "working_dir must be UTF-8 text: the server's own folder is not, so give an absolute path";
                 SandboxError::Invalid(reason.to_owned())
@@ -41,16 +97,20 @@ impl longshore_engine::Workspaces for SandboxPlaces {
         Ok(LocalWorkspace { working_dir, ..workspace })
     }
 
+    fn workspace_id(&self, owner: &Owner, workspace: &LocalWorkspace) -> Option<Uuid> {
+        let own = || (!self.sandboxes.has_own(workspace)).then(|| own_workspace_id(owner));
+        workspace.workspace_id.or_else(own)
+    }
+
     async fn open(
         &self,
         owner: &Owner,
         conversation: ConversationId,
         workspace: &LocalWorkspace,
     ) -> Result<Opened, Error> {
-        let own = self.sandboxes.has_own(workspace).then_some(conversation);
-        let none = SandboxOptions::default();
-        let wish = workspace.sandbox.as_ref().unwrap_or(&none);
-        let place = self.sandboxes.place(owner, own, wish, Path::new(&workspace.working_dir)).map_err(refused)?;
+        let options = self.options_at(owner, workspace).await.map_err(unusable)?;
+        let at = self.sandboxes.at(workspace, conversation);
+        let place = self.sandboxes.place(owner, at, &options, Path::new(&workspace.working_dir)).map_err(unusable)?;
         let tools_dir = place.tools_dir();
         // Nothing happens to a place without isolation.
         let news = tools_dir.is_some().then(|| self.sandboxes.watch(&place));
@@ -58,7 +118,7 @@ impl longshore_engine::Workspaces for SandboxPlaces {
     }
 
     async fn forget(&self, owner: &Owner, conversation: ConversationId) {
-        if let Err(error) = self.sandboxes.forget(owner, conversation).await {
+        if let Err(error) = self.sandboxes.forget(owner, At::Conversation(conversation)).await {
             tracing::warn!(conversation.id = %conversation, %error, "the box of a deleted conversation stays for now");
         }
     }
@@ -67,7 +127,20 @@ impl longshore_engine::Workspaces for SandboxPlaces {
 #[async_trait]
 impl Workspaces for SandboxPlaces {
     async fn workspace(&self, principal: &Principal) -> Result<Arc<dyn Workspace>, Error> {
-        Ok(Arc::new(self.sandboxes.user_place(principal.user()).map_err(refused)?))
+        let owner = principal.user();
+        let place = match self.at(principal) {
+            At::Workspace(id) => {
+                let made = self.made(owner, id).await.map_err(unusable)?;
+                self.sandboxes.place(owner, At::Workspace(id), &made.options, Path::new(&made.working_dir))
+            }
+            _ => self.sandboxes.user_place(owner, &self.options(owner, None).await.map_err(unusable)?),
+        };
+        Ok(Arc::new(place.map_err(unusable)?))
+    }
+
+    fn at(&self, principal: &Principal) -> At {
+        let bound = principal.workspace().filter(|id| *id != own_workspace_id(principal.user()));
+        bound.map_or(At::Own, At::Workspace)
     }
 
     fn sandboxes(&self) -> Option<Sandboxes> {
@@ -75,6 +148,6 @@ impl Workspaces for SandboxPlaces {
     }
 }
 
-fn refused(error: SandboxError) -> Error {
-    Error::Io { what: "use the workspace".to_owned(), cause: std::io::Error::other(error) }
+fn unusable(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::Io { what: "use the workspace".to_owned(), cause: std::io::Error::other(cause) }
 }

@@ -20,6 +20,7 @@
 #![expect(unused_qualifications, reason = "a macro of utoipa qualifies the types that it is given")]
 
 mod accept;
+mod accounts;
 mod activity;
 pub mod auth;
 mod boxed;
@@ -38,9 +39,10 @@ mod server;
 mod sockets;
 mod state;
 
+pub use accounts::{AccountError, Accounts, KeyWish, UserWish};
 pub use activity::Activity;
-pub use auth::{Authenticator, Principal, StaticKeys};
-pub use boxed::SandboxPlaces;
+pub use auth::{Authenticator, Chain, Principal, StaticKeys, StoredKeys};
+pub use boxed::{SandboxPlaces, StoredOptions, WorkspaceFactory, own_workspace_id};
 pub use error::ApiError;
 pub use options::{Cors, CorsError, Options};
 pub use place::{Place, Workspaces};

@@ -59,7 +59,9 @@ pub(crate) fn pretty_text() -> Bytes {
 fn document() -> utoipa::openapi::OpenApi {
     let mut document = Document::openapi();
     document.merge(routes::open().openapi());
+    let open: Vec<_> = document.paths.paths.keys().cloned().collect();
     document.merge(routes::api().openapi());
+    document.merge(routes::admin().openapi());
     let components = document.components.get_or_insert_default();
     for (name, schema) in [
         ("ErrorBody", ErrorBody::schema()),
@@ -76,7 +78,7 @@ fn document() -> utoipa::openapi::OpenApi {
         .security_schemes
         .insert("Bearer".to_owned(), SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)).into());
     for (path, item) in &mut document.paths.paths {
-        let is_api = path.starts_with("/api/");
+        let is_guarded = !open.contains(path);
         for method in [HttpMethod::Get, HttpMethod::Post, HttpMethod::Put, HttpMethod::Patch, HttpMethod::Delete] {
             let operation = match method {
                 HttpMethod::Get => &mut item.get,
@@ -89,7 +91,7 @@ fn document() -> utoipa::openapi::OpenApi {
                 if path.starts_with(IN_CONVERSATION) {
                     name_conversation(operation);
                 }
-                complete(operation, is_api);
+                complete(operation, is_guarded);
             }
         }
     }
@@ -116,13 +118,14 @@ fn name_conversation(operation: &mut Operation) {
 }
 
 /// Adds what every operation has: keys, and the errors that come before the handler.
-fn complete(operation: &mut Operation, is_api: bool) {
-    if is_api {
+fn complete(operation: &mut Operation, is_guarded: bool) {
+    if is_guarded {
         operation.security.get_or_insert_default().extend([
             SecurityRequirement::new::<_, _, String>("APIKeyHeader", []),
             SecurityRequirement::new::<_, _, String>("Bearer", []),
         ]);
         add_error(operation, "401", "No key, or one that nobody has.", "ErrorBody");
+        add_error(operation, "403", "The key is not good for this; the detail says what is needed.", "ErrorBody");
     }
     if operation.request_body.is_some() {
         add_error(operation, "408", "The body did not arrive in time.", "ErrorBody");

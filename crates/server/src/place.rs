@@ -10,6 +10,7 @@ use axum::{extract::FromRequestParts, http::request::Parts};
 use longshore_engine::bash::Scope;
 use longshore_protocol::ConversationId;
 use longshore_sandbox::Sandboxes;
+use longshore_store::At;
 use longshore_workspace::Workspace;
 use serde::Deserialize;
 
@@ -23,6 +24,11 @@ pub trait Workspaces: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// Those of [`longshore_workspace`].
     async fn workspace(&self, principal: &Principal) -> Result<Arc<dyn Workspace>, longshore_workspace::Error>;
+
+    /// Which of the user's places that is.
+    fn at(&self, _principal: &Principal) -> At {
+        At::Own
+    }
 
     /// The boxes behind the workspaces, if they are in boxes.
     fn sandboxes(&self) -> Option<Sandboxes> {
@@ -129,13 +135,13 @@ impl Place {
         let workspace = state.workspaces().workspace(principal).await;
         let workspace =
             workspace.map_err(|error| ApiError::conflict(format!("The workspace cannot be used: {error}")))?;
-        let scope = Scope { owner: principal.user().clone(), conversation: None };
+        let scope = Scope { owner: principal.user().clone(), at: state.workspaces().at(principal) };
         Ok(Self { workspace, scope, is_confined: false })
     }
 
     async fn of_conversation(principal: &Principal, state: &AppState, id: ConversationId) -> Result<Self, ApiError> {
         let workspace = state.engine().workspace(principal.user(), id).await?;
-        let scope = Scope { owner: principal.user().clone(), conversation: Some(id) };
+        let scope = Scope { owner: principal.user().clone(), at: At::Conversation(id) };
         Ok(Self { workspace, scope, is_confined: true })
     }
 }
@@ -160,7 +166,7 @@ mod tests {
         symlink(root.join("not-yet"), work.join("dangling")).unwrap();
         symlink(work.join("sub"), root.join("way-in")).unwrap();
         let workspace = Arc::new(Local::new(LocalOptions::new(&work)).unwrap());
-        let scope = Scope { owner: Owner("o".into()), conversation: None };
+        let scope = Scope { owner: Owner("o".into()), at: At::Own };
         let place = Place { workspace, scope, is_confined: true };
         let inside = async |path: PathBuf| place.path(path).await.is_ok();
         for path in ["", "sub", "sub/.", "sub/../sub", "new/deep/file", "sub/file"] {

@@ -10,8 +10,11 @@ use longshore_engine::{
 use tokio::net::TcpListener;
 
 use crate::{
-    Activity, ApiError, Authenticator, Options, Workspaces, accept, auth::require_principal, front::front, openapi,
-    routes, sockets, state::AppState,
+    Activity, ApiError, Authenticator, Options, Workspaces, accept,
+    auth::{require_admin, require_principal},
+    front::front,
+    openapi, routes, sockets,
+    state::AppState,
 };
 
 /// A server made of its parts.
@@ -46,9 +49,11 @@ impl Server {
     pub fn router(&self) -> Router {
         let state = self.state.clone();
         let api = routes::api().router().route_layer(from_fn_with_state(state.clone(), require_principal));
+        let admin = routes::admin().router().route_layer(from_fn_with_state(state.clone(), require_admin));
         routes::open()
             .router()
             .merge(api)
+            .merge(admin)
             .merge(routes::pages())
             .merge(sockets::router())
             .fallback(async || ApiError::not_found("Not Found"))
@@ -82,7 +87,7 @@ impl Server {
     /// Ends sockets, commands and runs.
     pub async fn close(&self) {
         self.state.closing().cancel();
-        tokio::join!(self.state.bash().close(), self.state.engine().shutdown());
+        tokio::join!(self.state.bash().close(), self.state.engine().shutdown(), self.state.authenticator().flush());
     }
 
     /// When somebody last used the server.

@@ -10,7 +10,7 @@ use axum::body::Bytes;
 use longshore_engine::{Engine, bash::BashService};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Activity, Authenticator, Options, Workspaces};
+use crate::{Accounts, Activity, Authenticator, Options, Workspaces};
 
 /// What handlers share: handles only, so that a clone is cheap.
 #[derive(Clone)]
@@ -19,6 +19,7 @@ pub(crate) struct AppState(Arc<Inner>);
 struct Inner {
     options: Options,
     authenticator: Arc<dyn Authenticator>,
+    accounts: Accounts,
     workspaces: Arc<dyn Workspaces>,
     engine: Engine,
     bash: BashService,
@@ -46,6 +47,7 @@ impl AppState {
         Self(Arc::new(Inner {
             options,
             authenticator,
+            accounts: Accounts::new(engine.store()),
             workspaces,
             engine,
             bash,
@@ -63,6 +65,10 @@ impl AppState {
 
     pub(crate) fn authenticator(&self) -> &dyn Authenticator {
         &*self.0.authenticator
+    }
+
+    pub(crate) fn accounts(&self) -> &Accounts {
+        &self.0.accounts
     }
 
     pub(crate) fn workspaces(&self) -> &dyn Workspaces {

@@ -105,6 +105,7 @@ async fn create(store: &Arc<dyn Store>) -> ConversationId {
         owner: Owner("somebody".into()),
         created_at: now(),
         parent: None,
+        workspace: None,
         definition,
         progress: Progress::default(),
         tags: IndexMap::new(),

@@ -5,13 +5,16 @@
 //!
 //! The crate knows nothing of agents or HTTP.
 
+mod accounts;
 mod cipher;
 mod directory;
 mod error;
 mod sqlite;
+mod workspaces;
 
 use std::{fmt, sync::Arc};
 
+pub use accounts::{Accounts, KeyHash, StoredKey, UserChange};
 use async_trait::async_trait;
 pub use cipher::Keys;
 pub use error::Error;
@@ -28,6 +31,7 @@ use longshore_protocol::{
 use serde_json::Value;
 pub use sqlite::Sqlite;
 use uuid::Uuid;
+pub use workspaces::{WorkspaceRow, WorkspaceRows};
 
 /// The user that a row belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -38,7 +42,7 @@ pub type Seq = u64;
 
 /// Durable rows.
 #[async_trait]
-pub trait Store: fmt::Debug + Send + Sync {
+pub trait Store: Accounts + WorkspaceRows + fmt::Debug + Send + Sync {
     /// Stores a conversation unless its id is taken. Of several calls with one id exactly one gets
     /// [`Created::New`].
     ///
@@ -62,11 +66,22 @@ pub trait Store: fmt::Debug + Send + Sync {
         query: ConversationQuery,
     ) -> Result<Page<ConversationHead>, Error>;
 
-    /// How many conversations `owner` has.
+    /// How many conversations `owner` has, in one workspace if it is given.
     ///
     /// # Errors
     /// [`Error`].
-    async fn count_conversations(&self, owner: &Owner, status: Option<ExecutionStatus>) -> Result<u64, Error>;
+    async fn count_conversations(
+        &self,
+        owner: &Owner,
+        status: Option<ExecutionStatus>,
+        workspace: Option<Uuid>,
+    ) -> Result<u64, Error>;
+
+    /// Whether a conversation of `owner` works in this workspace; none if there is no such conversation.
+    ///
+    /// # Errors
+    /// [`Error`].
+    async fn is_in_workspace(&self, owner: &Owner, id: ConversationId, workspace: Uuid) -> Result<Option<bool>, Error>;
 
     /// The conversations of `owner` that have `parent` as their parent.
     ///
@@ -123,43 +138,32 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// [`Error`].
     async fn calls(&self, ids: &[ConversationId]) -> Result<Vec<Vec<Call>>, Error>;
 
-    /// Stores events of commands. `scope` is the conversation whose commands they are, or none for the owner's own.
+    /// Stores events of commands. `scope` is where they were asked for.
     ///
     /// If more than `keep` bytes of JSON are then stored for `owner`, in all scopes, the events that were stored first are
     /// removed until there are no more; commands that run stay.
     ///
     /// # Errors
-    /// [`Error::NoSuchConversation`] if `scope` is not one of `owner`.
-    async fn append_bash(
-        &self,
-        owner: &Owner,
-        scope: Option<ConversationId>,
-        events: Vec<BashEvent>,
-        keep: u64,
-    ) -> Result<(), Error>;
+    /// [`Error::NoSuchConversation`] if `scope` is a conversation that `owner` has not.
+    async fn append_bash(&self, owner: &Owner, scope: At, events: Vec<BashEvent>, keep: u64) -> Result<(), Error>;
 
     /// A page of events of commands, by time and then in the order they were stored.
     ///
     /// # Errors
-    /// [`Error::NoSuchConversation`] if `scope` is not one of `owner`, [`Error::Damaged`].
-    async fn find_bash(
-        &self,
-        owner: &Owner,
-        scope: Option<ConversationId>,
-        query: BashQuery,
-    ) -> Result<Page<BashEvent>, Error>;
+    /// [`Error::NoSuchConversation`] if `scope` is a conversation that `owner` has not, [`Error::Damaged`].
+    async fn find_bash(&self, owner: &Owner, scope: At, query: BashQuery) -> Result<Page<BashEvent>, Error>;
 
     /// The commands of all owners that have no output with an exit code: they were running when the last server died.
     ///
     /// # Errors
     /// [`Error::Damaged`].
-    async fn unfinished_bash(&self) -> Result<Vec<(Owner, Option<ConversationId>, BashCommand)>, Error>;
+    async fn unfinished_bash(&self) -> Result<Vec<(Owner, At, BashCommand)>, Error>;
 
     /// Removes all events of commands and returns how many there were.
     ///
     /// # Errors
-    /// [`Error::NoSuchConversation`] if `scope` is not one of `owner`.
-    async fn clear_bash(&self, owner: &Owner, scope: Option<ConversationId>) -> Result<u64, Error>;
+    /// [`Error::NoSuchConversation`] if `scope` is a conversation that `owner` has not.
+    async fn clear_bash(&self, owner: &Owner, scope: At) -> Result<u64, Error>;
 
     /// The value of a setting of `owner`: any JSON, in which texts at secret-looking places are encrypted at rest.
     ///
@@ -207,13 +211,7 @@ pub trait Store: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// [`Error`].
-    async fn claim_sandbox(
-        &self,
-        id: Uuid,
-        owner: &Owner,
-        conversation: Option<ConversationId>,
-        at: UtcTime,
-    ) -> Result<bool, Error>;
+    async fn claim_sandbox(&self, id: Uuid, owner: &Owner, at: At, now: UtcTime) -> Result<bool, Error>;
 
     /// Forgets a box of which nothing is left.
     ///
@@ -253,6 +251,8 @@ pub struct NewConversation {
     pub created_at: UtcTime,
     /// The conversation that it helps.
     pub parent: Option<ConversationId>,
+    /// The workspace that it works in, if that is not one for itself.
+    pub workspace: Option<Uuid>,
     /// What it is.
     pub definition: Definition,
     /// How far it is.
@@ -368,6 +368,8 @@ pub struct Page<T> {
 pub struct ConversationQuery {
     /// Only those that do this.
     pub status: Option<ExecutionStatus>,
+    /// Only those in this workspace.
+    pub workspace: Option<Uuid>,
     /// In this order.
     pub order: ConversationOrder,
     /// From this one on; from the start if it is not there.
@@ -450,6 +452,18 @@ pub struct BashQuery {
     pub limit: usize,
 }
 
+/// Which of a user's places to work in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum At {
+    /// The one that every user has.
+    #[default]
+    Own,
+    /// The one that a conversation has for itself.
+    Conversation(ConversationId),
+    /// A workspace that the user made.
+    Workspace(Uuid),
+}
+
 /// A stored box.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sandbox {
@@ -457,8 +471,8 @@ pub struct Sandbox {
     pub id: Uuid,
     /// Whose it is; nobody's while it waits in a pool.
     pub owner: Option<Owner>,
-    /// The conversation that has it for itself; otherwise it is for all that its owner does.
-    pub conversation: Option<ConversationId>,
+    /// Which of the owner's places has it.
+    pub at: At,
     /// The backend that makes it.
     pub backend: String,
     /// What it is made from. Variables are encrypted at rest.

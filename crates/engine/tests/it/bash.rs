@@ -7,7 +7,7 @@ use longshore_protocol::{
     Secret,
     bash::{BashEvent, ExecuteBash},
 };
-use longshore_store::{BashQuery, Keys, Owner, Sqlite, Store as _};
+use longshore_store::{At, BashQuery, Keys, Owner, Sqlite, Store as _};
 use longshore_workspace::{Local, LocalOptions};
 use tempfile::TempDir;
 
@@ -37,7 +37,7 @@ impl Place {
 }
 
 fn of(owner: &str) -> Scope {
-    Scope { owner: Owner(owner.into()), conversation: None }
+    Scope { owner: Owner(owner.into()), at: At::Own }
 }
 
 fn command(command: &str) -> ExecuteBash {

@@ -43,7 +43,7 @@ async fn one_more_run_is_refused_but_its_message_is_kept() {
     let request = world.request("m", json!({"initial_message": message}));
     let refused = world.engine.create(&ann(), request, Skills::Trimmed).await;
     assert!(matches!(refused, Err(Error::AtCapacity)), "{refused:?}");
-    assert_eq!(world.engine.count(&ann(), None).await.unwrap(), 2);
+    assert_eq!(world.engine.count(&ann(), None, None).await.unwrap(), 2);
 
     world.provider.release();
     world.until_status(first, "finished").await;

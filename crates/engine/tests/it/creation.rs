@@ -39,7 +39,7 @@ async fn the_same_id_again_is_the_same_conversation() {
     world.until_status(id, "finished").await;
     let log = world.log(id).await;
     assert_eq!(log.iter().filter(|line| *line == "MessageEvent").count(), 2, "said once, answered once: {log:?}");
-    assert_eq!(world.engine.count(&ann(), None).await.unwrap(), 1);
+    assert_eq!(world.engine.count(&ann(), None, None).await.unwrap(), 1);
     world.engine.shutdown().await;
 }
 
@@ -83,7 +83,7 @@ async fn nobody_reaches_a_conversation_of_somebody_else() {
     for (name, refusal) in refusals {
         assert!(matches!(refusal, Some(Error::NotFound(_))), "{name}: {refusal:?}");
     }
-    assert_eq!(engine.count(bob, None).await.unwrap(), 0);
+    assert_eq!(engine.count(bob, None, None).await.unwrap(), 0);
     let query = ConversationQuery { limit: 10, ..ConversationQuery::default() };
     assert!(engine.list(bob, query, Skills::Included).await.unwrap().items.is_empty());
     assert_eq!(engine.get_many(bob, &[id], Skills::Included).await.unwrap(), [None]);
@@ -125,5 +125,5 @@ async fn what_makes_no_sense_is_refused_before_anything_is_stored() {
         let error = world.engine.create(&ann(), world.request("m", more.clone()), Skills::Trimmed).await.unwrap_err();
         assert!(matches!(&error, Error::Invalid { field: named, .. } if *named == field), "{more}: {error:?}");
     }
-    assert_eq!(world.engine.count(&ann(), None).await.unwrap(), 0);
+    assert_eq!(world.engine.count(&ann(), None, None).await.unwrap(), 0);
 }

@@ -159,7 +159,7 @@ async fn a_damaged_event_is_named_and_other_conversations_do_not_care() {
     world.say(sound, "two", false).await.unwrap();
     assert_eq!(world.status(damaged).await, "idle", "what is not damaged can be seen");
     world.engine.delete(&ann(), damaged).await.unwrap();
-    assert_eq!(world.engine.count(&ann(), None).await.unwrap(), 1);
+    assert_eq!(world.engine.count(&ann(), None, None).await.unwrap(), 1);
     world.engine.shutdown().await;
 }
 

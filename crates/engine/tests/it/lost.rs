@@ -12,7 +12,7 @@ use std::{
 use async_trait::async_trait;
 use longshore_engine::bash::{BashService, Limits, Scope};
 use longshore_protocol::{Secret, bash::ExecuteBash};
-use longshore_store::{Keys, Owner, Sqlite};
+use longshore_store::{At, Keys, Owner, Sqlite};
 use longshore_testkit::call;
 use longshore_workspace::{
     Connect, Remote, RemoteOptions, Stream,
@@ -63,7 +63,7 @@ async fn a_command_that_is_lost_with_its_place_says_so() {
     let remote = Remote::new(Arc::new(Socket(folder.path().join("socket"))), RemoteOptions::new(folder.path()));
     let store = Sqlite::open(&folder.path().join("db"), Keys::new(&Secret::new("test"), &[])).unwrap();
     let service = BashService::new(Arc::new(store), Limits::default());
-    let scope = Scope { owner: Owner("o".into()), conversation: None };
+    let scope = Scope { owner: Owner("o".into()), at: At::Own };
     let request =
         serde_json::from_value::<ExecuteBash>(json!({"command": "touch begun; while echo said; do sleep 0.01; done"}))
             .unwrap();

@@ -279,7 +279,7 @@ struct Places {
 
 #[async_trait]
 impl Workspaces for Places {
-    fn resolve(&self, workspace: LocalWorkspace) -> Result<LocalWorkspace, String> {
+    async fn resolve(&self, _owner: &Owner, workspace: LocalWorkspace) -> Result<LocalWorkspace, String> {
         let folder = std::path::absolute(&workspace.working_dir).map_err(|error| error.to_string())?;
         Ok(LocalWorkspace { working_dir: folder.to_str().unwrap().to_owned(), ..workspace })
     }

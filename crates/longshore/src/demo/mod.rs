@@ -90,6 +90,7 @@ async fn in_folder(
         config: Config::local(),
     };
     let serving = Serving {
+        may_share_machine: false,
         listener,
         keys: vec![key.clone()],
         plan,

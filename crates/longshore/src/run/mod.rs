@@ -15,6 +15,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use longshore_protocol::{ConversationId, sandbox::SandboxOptions};
+use longshore_store::At;
 use uuid::Uuid;
 
 use self::{
@@ -99,8 +100,8 @@ async fn work(options: Run, environment: Environment, task: Option<String>) -> R
     sandboxes.recover().await.context("the boxes of the last run cannot be found")?;
     if folder.sandbox().is_some() {
         // Now and not in the middle of the work, where a model would be asked again and again about a box that cannot be had.
-        sandboxes.user_place(&session::owner()).context("the box cannot be had")?;
-        sandboxes.resume(&session::owner(), None).await.context("the box cannot be had")?;
+        sandboxes.user_place(&session::owner(), &SandboxOptions::default()).context("the box cannot be had")?;
+        sandboxes.resume(&session::owner(), At::Own).await.context("the box cannot be had")?;
     }
     let mut screen = Screen::new(form(&options), &folder.working_dir().to_string_lossy());
     let end = Box::pin(async {

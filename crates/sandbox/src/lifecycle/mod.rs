@@ -7,7 +7,7 @@
 //!                         └── lost ◄─┴────────────────┘
 //! ```
 //!
-//! A place is what has a box: a user, or one conversation. [`Place`] is its workspace; it makes, wakes or starts the box
+//! A place is what has a box: a user, one conversation, or a workspace that a user made. [`Place`] is its workspace; it makes, wakes or starts the box
 //! when it is used, so whoever works in it never sees where the box is in its life. A box is a row before it is anything
 //! else, and stays one until nothing of it is left, so that a server that dies at any moment leaves nothing that the next
 //! one does not find. Deadlines are stored; one sweeper looks at them.
@@ -35,7 +35,7 @@ use longshore_protocol::{
     conversation::LocalWorkspace,
     sandbox::{ResourceLimits, SandboxEvent, SandboxInfo, SandboxOptions, SandboxState},
 };
-use longshore_store::{Owner, Seq, Store};
+use longshore_store::{At, Owner, Seq, Store};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, broadcast};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -50,11 +50,11 @@ use crate::{Backends, Error, egress::Networks};
 /// How long boxes may take to end when the server stops.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What has a box: a user, or one of the user's conversations.
+/// What has a box: one of a user's places.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
     pub(crate) owner: Owner,
-    pub(crate) conversation: Option<ConversationId>,
+    pub(crate) at: At,
 }
 
 /// All boxes of all users. Cheap to clone.
@@ -142,24 +142,27 @@ impl Sandboxes {
         std::path::absolute(folder).map_err(|cause| Error::failed("resolve the working folder", cause))
     }
 
-    /// Whether a conversation with this workspace has a box for itself.
-    pub fn has_own(&self, workspace: &LocalWorkspace) -> bool {
-        workspace.sandbox.is_some() || self.shared.settings.per_conversation
+    /// Which of its user's places a conversation with this workspace works in.
+    pub fn at(&self, workspace: &LocalWorkspace, conversation: ConversationId) -> At {
+        match workspace.workspace_id {
+            Some(id) => At::Workspace(id),
+            None if self.has_own(workspace) => At::Conversation(conversation),
+            None => At::Own,
+        }
     }
 
-    /// The workspace of a user, or of a conversation that has a box for itself. Nothing is made before it is used. If the
+    /// Whether a conversation with this workspace has a box for itself.
+    pub fn has_own(&self, workspace: &LocalWorkspace) -> bool {
+        workspace.sandbox.is_some() || (self.shared.settings.per_conversation && workspace.workspace_id.is_none())
+    }
+
+    /// The workspace at one of a user's places. Nothing is made before it is used. If the
     /// place has a box, that is what it was made from; otherwise `wish` counts. Commands start in `working_dir`.
     ///
     /// # Errors
     /// [`Error::Invalid`].
-    pub fn place(
-        &self,
-        owner: &Owner,
-        conversation: Option<ConversationId>,
-        wish: &SandboxOptions,
-        working_dir: &Path,
-    ) -> Result<Place, Error> {
-        let key = Key { owner: owner.clone(), conversation };
+    pub fn place(&self, owner: &Owner, at: At, wish: &SandboxOptions, working_dir: &Path) -> Result<Place, Error> {
+        let key = Key { owner: owner.clone(), at };
         let slot = self.slot(key, || plan::plan(&self.shared.settings, &self.shared.backends, wish))?;
         Ok(Place::new(slot, working_dir))
     }
@@ -167,9 +170,20 @@ impl Sandboxes {
     /// The workspace of a user, in the folder that is the user's own.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the operator's settings make no sense.
-    pub fn user_place(&self, owner: &Owner) -> Result<Place, Error> {
-        self.place(owner, None, &SandboxOptions::default(), &self.shared.settings.working_dir)
+    /// [`Error::Invalid`] if `wish` cannot be had.
+    pub fn user_place(&self, owner: &Owner, wish: &SandboxOptions) -> Result<Place, Error> {
+        self.place(owner, At::Own, wish, &self.shared.settings.working_dir)
+    }
+
+    /// Whether those who ask for nothing work apart from each other and from this machine.
+    pub fn is_isolated(&self) -> bool {
+        let name = self.shared.settings.defaults.backend.as_deref();
+        self.shared.backends.find(name).is_ok_and(|backend| backend.is_isolated())
+    }
+
+    /// The folder that commands start in that name none.
+    pub fn working_dir(&self) -> &Path {
+        &self.shared.settings.working_dir
     }
 
     fn slot(&self, key: Key, plan: impl FnOnce() -> Result<Plan, Error>) -> Result<Arc<Slot>, Error> {
@@ -184,22 +198,16 @@ impl Sandboxes {
     }
 
     /// The box of a place; none if it has none yet.
-    pub fn info(&self, owner: &Owner, conversation: Option<ConversationId>) -> Option<SandboxInfo> {
-        self.find(owner, conversation)?.info()
+    pub fn info(&self, owner: &Owner, at: At) -> Option<SandboxInfo> {
+        self.find(owner, at)?.info()
     }
 
     /// Up to `limit` events of a place's box, from position `from`.
     ///
     /// # Errors
     /// [`Error::Gone`] if it has none, [`Error::Failed`] if they cannot be read.
-    pub async fn events(
-        &self,
-        owner: &Owner,
-        conversation: Option<ConversationId>,
-        from: Seq,
-        limit: usize,
-    ) -> Result<Vec<SandboxEvent>, Error> {
-        let slot = self.find(owner, conversation).ok_or_else(no_box)?;
+    pub async fn events(&self, owner: &Owner, at: At, from: Seq, limit: usize) -> Result<Vec<SandboxEvent>, Error> {
+        let slot = self.find(owner, at).ok_or_else(no_box)?;
         let id = slot.id().ok_or_else(no_box)?;
         let events = self.shared.store.sandbox_events(id.0, from, limit).await;
         events.map_err(|cause| Error::failed("read the events of a box", cause))
@@ -219,48 +227,43 @@ impl Sandboxes {
     /// # Errors
     /// [`Error::Invalid`], [`Error::Gone`] if there is no box, [`Error::Failed`] if the box cannot take them: a disk that
     /// holds more does not shrink.
-    pub async fn set_limits(
-        &self,
-        owner: &Owner,
-        conversation: Option<ConversationId>,
-        limits: ResourceLimits,
-    ) -> Result<(), Error> {
-        self.find(owner, conversation).ok_or_else(no_box)?.set_limits(limits).await
+    pub async fn set_limits(&self, owner: &Owner, at: At, limits: ResourceLimits) -> Result<(), Error> {
+        self.find(owner, at).ok_or_else(no_box)?.set_limits(limits).await
     }
 
     /// Puts a place's box to sleep, whoever uses it.
     ///
     /// # Errors
     /// [`Error::Gone`] if it has none that runs.
-    pub async fn pause(&self, owner: &Owner, conversation: Option<ConversationId>) -> Result<(), Error> {
-        self.find(owner, conversation).ok_or_else(no_box)?.pause("it was put to sleep").await
+    pub async fn pause(&self, owner: &Owner, at: At) -> Result<(), Error> {
+        self.find(owner, at).ok_or_else(no_box)?.pause("it was put to sleep").await
     }
 
     /// Wakes, starts or makes a place's box.
     ///
     /// # Errors
     /// Why it cannot be had.
-    pub async fn resume(&self, owner: &Owner, conversation: Option<ConversationId>) -> Result<(), Error> {
-        self.find(owner, conversation).ok_or_else(no_box)?.enter().await.map(drop)
+    pub async fn resume(&self, owner: &Owner, at: At) -> Result<(), Error> {
+        self.find(owner, at).ok_or_else(no_box)?.enter().await.map(drop)
     }
 
     /// Removes a place's box with all that is in it. The next use makes another.
     ///
     /// # Errors
     /// [`Error::Failed`] if the wish cannot be stored; what cannot be removed now is tried again later.
-    pub async fn destroy(&self, owner: &Owner, conversation: Option<ConversationId>) -> Result<(), Error> {
-        match self.find(owner, conversation) {
+    pub async fn destroy(&self, owner: &Owner, at: At) -> Result<(), Error> {
+        match self.find(owner, at) {
             Some(slot) => slot.destroy().await,
             None => Ok(()),
         }
     }
 
-    /// Removes a deleted conversation's box, if it had one for itself. Whoever still works in its place gets none again.
+    /// Removes the box of a place that was deleted, if it had one. Whoever still works there gets none again.
     ///
     /// # Errors
     /// As [`Sandboxes::destroy`].
-    pub async fn forget(&self, owner: &Owner, conversation: ConversationId) -> Result<(), Error> {
-        let key = Key { owner: owner.clone(), conversation: Some(conversation) };
+    pub async fn forget(&self, owner: &Owner, at: At) -> Result<(), Error> {
+        let key = Key { owner: owner.clone(), at };
         let slot = self.shared.slots.lock().remove(&key);
         match slot {
             Some(slot) => slot.forget().await,
@@ -308,8 +311,8 @@ impl Sandboxes {
         }
     }
 
-    fn find(&self, owner: &Owner, conversation: Option<ConversationId>) -> Option<Arc<Slot>> {
-        let key = Key { owner: owner.clone(), conversation };
+    fn find(&self, owner: &Owner, at: At) -> Option<Arc<Slot>> {
+        let key = Key { owner: owner.clone(), at };
         self.shared.slots.lock().get(&key).cloned()
     }
 }

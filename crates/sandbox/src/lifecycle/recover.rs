@@ -7,7 +7,7 @@ use std::{
 };
 
 use longshore_protocol::sandbox::{SandboxOptions, SandboxState};
-use longshore_store::{Sandbox, SandboxChange};
+use longshore_store::{At, Sandbox, SandboxChange};
 
 use super::{Key, Shared, journal::now, plan, slot::Slot};
 use crate::{Backend, Error, Found, Running, SandboxId};
@@ -84,16 +84,16 @@ fn as_stored(shared: &Shared, row: &Sandbox) -> Running {
     }
 }
 
-/// Whose box it is; none if it is to be removed: it was doomed, waited in a pool, or its conversation was deleted.
+/// Whose box it is; none if it is to be removed: it was doomed, waited in a pool, or its place was deleted.
 async fn key(shared: &Shared, row: &Sandbox) -> Option<Key> {
     let owner = row.owner.clone().filter(|_| !row.is_doomed)?;
-    if let Some(conversation) = row.conversation {
-        // An error is no proof that it is gone.
-        if matches!(shared.store.conversation(&owner, conversation).await, Ok(None)) {
-            return None;
-        }
-    }
-    Some(Key { owner, conversation: row.conversation })
+    // An error is no proof that it is gone.
+    let is_gone = match row.at {
+        At::Own => false,
+        At::Conversation(id) => matches!(shared.store.conversation(&owner, id).await, Ok(None)),
+        At::Workspace(id) => matches!(shared.store.workspace(&owner, id).await, Ok(None)),
+    };
+    (!is_gone).then_some(Key { owner, at: row.at })
 }
 
 /// A stored box as a place, with no more rights than the operator gives today.
@@ -175,7 +175,7 @@ async fn keep(shared: &Shared, backend: &dyn Backend, id: SandboxId) {
     let row = Sandbox {
         id: id.0,
         owner: None,
-        conversation: None,
+        at: At::Own,
         backend: backend.name().to_owned(),
         options: SandboxOptions::default(),
         working_dir: shared.settings.working_dir.to_string_lossy().into_owned(),

@@ -6,7 +6,7 @@ use longshore_protocol::{
     UtcTime,
     sandbox::{ResourceLimits, SandboxEvent, SandboxEventBody, SandboxInfo, SandboxState},
 };
-use longshore_store::{Sandbox, SandboxChange};
+use longshore_store::{At, Sandbox, SandboxChange};
 use longshore_workspace::Workspace;
 use parking_lot::Mutex;
 use tokio::{sync::broadcast, time::Instant};
@@ -225,7 +225,7 @@ impl Slot {
     /// Whether a box may be made, started or woken here.
     fn check_open(&self) -> Result<(), Error> {
         if self.inner.lock().is_forgotten {
-            return Err(Error::Gone("its conversation was deleted".to_owned()));
+            return Err(Error::Gone("the conversation or workspace that it was for was deleted".to_owned()));
         }
         if self.shared.stopping.is_cancelled() {
             return Err(Error::Gone("the server is stopping".to_owned()));
@@ -349,8 +349,8 @@ impl Slot {
             id
         });
         let Some(id) = taken else { return Ok(false) };
-        let Key { owner, conversation } = &self.key;
-        let claimed = self.shared.store.claim_sandbox(id.0, owner, *conversation, now()).await;
+        let Key { owner, at } = &self.key;
+        let claimed = self.shared.store.claim_sandbox(id.0, owner, *at, now()).await;
         if !matches!(claimed, Ok(true)) {
             {
                 let mut inner = self.inner.lock();
@@ -614,7 +614,7 @@ pub(crate) fn row(id: SandboxId, key: Option<&Key>, plan: &Plan, at: UtcTime) ->
     Sandbox {
         id: id.0,
         owner: key.map(|key| key.owner.clone()),
-        conversation: key.and_then(|key| key.conversation),
+        at: key.map_or(At::Own, |key| key.at),
         backend: plan.backend.name().to_owned(),
         options: plan.options.clone(),
         working_dir: plan.spec.working_dir.to_string_lossy().into_owned(),

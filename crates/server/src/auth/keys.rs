@@ -19,7 +19,7 @@ impl StaticKeys {
     /// Accepts any of `keys`. Blank ones are no keys.
     pub fn new(keys: impl IntoIterator<Item = Secret>) -> Self {
         let hashes = keys.into_iter().filter(|key| !key.expose().trim().is_empty()).map(|key| hash(key.expose()));
-        Self { hashes: hashes.collect(), user: Principal::new(SINGLE_USER) }
+        Self { hashes: hashes.collect(), user: Principal::new(SINGLE_USER).as_admin() }
     }
 }
 

@@ -3,54 +3,46 @@
 //! A [`Principal`] comes only from an [`Authenticator`]. Handlers get it as an argument; the layer
 //! [`require_principal`] stands before every route below `/api`, so that a handler that forgets the argument is no hole.
 
+mod chain;
+mod guard;
 mod keys;
+mod principal;
+mod stored;
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
 use async_trait::async_trait;
-use axum::{
-    extract::{FromRequestParts, Request, State},
-    http::{HeaderMap, header::AUTHORIZATION, request::Parts},
-    middleware::Next,
-    response::Response,
-};
+use axum::http::{HeaderMap, StatusCode, header::AUTHORIZATION};
+pub use chain::Chain;
+pub(crate) use guard::{in_reach, require_admin, require_principal};
 pub use keys::StaticKeys;
-use longshore_store::Owner;
+pub use principal::Principal;
+pub use stored::{StoredKeys, new_key};
 
-use crate::{ApiError, state::AppState};
+use crate::ApiError;
 
 /// The owner of everything on a server with one user.
 pub const SINGLE_USER: &str = "local";
-
-/// Somebody who may use the server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Principal {
-    user: Owner,
-}
-
-impl Principal {
-    /// The user of this name. Only authenticators make one.
-    pub fn new(user: impl Into<Arc<str>>) -> Self {
-        Self { user: Owner(user.into()) }
-    }
-
-    /// Whose rows this principal may reach.
-    pub fn user(&self) -> &Owner {
-        &self.user
-    }
-}
 
 /// Tells who asks by the key they show.
 #[async_trait]
 pub trait Authenticator: fmt::Debug + Send + Sync {
     /// The principal of everybody, if nobody has to show a key.
-    fn anybody(&self) -> Option<Principal>;
+    fn anybody(&self) -> Option<Principal> {
+        None
+    }
 
     /// Who shows this key.
     ///
     /// # Errors
     /// [`Denied`].
     async fn authenticate(&self, key: &str) -> Result<Principal, Denied>;
+
+    /// Stores what is kept in memory; called from time to time, and when the server stops.
+    async fn flush(&self) {}
+
+    /// Forgets what is remembered of keys, because users or keys have changed.
+    fn forget(&self) {}
 }
 
 /// Why a key is not accepted.
@@ -59,6 +51,9 @@ pub enum Denied {
     /// Nobody has this key.
     #[error("no such key")]
     Unknown,
+    /// It was somebody's key and opens nothing any more; the sentence says why.
+    #[error("{0}")]
+    Ended(&'static str),
     /// Keys cannot be looked up now.
     #[error("keys cannot be looked up now: {0}")]
     Unavailable(String),
@@ -68,6 +63,7 @@ impl From<Denied> for ApiError {
     fn from(denied: Denied) -> Self {
         match denied {
             Denied::Unknown => Self::unauthorized(),
+            Denied::Ended(why) => Self::new(StatusCode::UNAUTHORIZED, why),
             Denied::Unavailable(_) => Self::internal("Keys cannot be looked up now", &denied),
         }
     }
@@ -80,28 +76,4 @@ pub(crate) fn key_in(headers: &HeaderMap) -> Option<&str> {
     }
     let (scheme, key) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
-}
-
-/// Lets a request through only if it has a principal, before anything of its body is read.
-pub(crate) async fn require_principal(
-    State(state): State<AppState>,
-    mut request: Request,
-    next: Next,
-) -> Result<Response, ApiError> {
-    let principal = if let Some(anybody) = state.authenticator().anybody() {
-        anybody
-    } else {
-        let key = key_in(request.headers()).ok_or_else(ApiError::unauthorized)?;
-        state.authenticator().authenticate(key).await?
-    };
-    request.extensions_mut().insert(principal);
-    Ok(next.run(request).await)
-}
-
-impl FromRequestParts<AppState> for Principal {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, _state: &AppState) -> Result<Self, Self::Rejection> {
-        parts.extensions.get().cloned().ok_or_else(ApiError::unauthorized)
-    }
 }

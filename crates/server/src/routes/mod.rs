@@ -1,11 +1,13 @@
 //! What the server answers, one file per operation or tight group, under the resource's name.
 
+mod admin;
 pub(crate) mod bash;
 mod conversations;
 mod docs;
 pub(crate) mod file;
 pub(crate) mod git;
 mod health;
+mod me;
 mod sandbox;
 mod server_info;
 mod tools;
@@ -14,12 +16,18 @@ use axum::Router;
 
 use crate::{routing::Routes, state::AppState};
 
-/// Routes below `/api`, for principals only. What acts in a place is there twice: for the server's own place, and for each
+/// Routes for admins only.
+pub(crate) fn admin() -> Routes {
+    admin::router()
+}
+
+/// Routes for principals only: those below `/api`, and our own. What acts in a place is there twice: for the server's own place, and for each
 /// conversation's (contract: server §6.4).
 pub(crate) fn api() -> Routes {
     Routes::default()
         .merge(conversations::router())
         .merge(file::folders())
+        .merge(me::router())
         .merge(tools::router())
         .nest("/api", of_place())
         .nest("/api/conversations/{conversation_id}", of_place())

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use axum::http::{HeaderMap, StatusCode};
+use longshore_protocol::account::Scope;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::timeout;
@@ -45,8 +46,12 @@ impl Admission {
             return Ok(Self::Pending);
         };
         match state.authenticator().authenticate(key).await {
-            Ok(principal) => Ok(Self::Granted(principal)),
+            Ok(principal) => {
+                principal.require(Scope::Read)?;
+                Ok(Self::Granted(principal))
+            }
             Err(Denied::Unknown) => Err(ApiError::new(StatusCode::FORBIDDEN, "Forbidden")),
+            Err(Denied::Ended(why)) => Err(ApiError::forbidden(why)),
             Err(denied @ Denied::Unavailable(_)) => Err(denied.into()),
         }
     }
@@ -58,7 +63,10 @@ impl Admission {
             Self::Pending => match timeout(PATIENCE, connection.receive()).await {
                 Ok(None) => return None,
                 Ok(Some(text)) => match key_in_frame(&text) {
-                    Some(key) => state.authenticator().authenticate(&key).await.ok(),
+                    Some(key) => {
+                        let principal = state.authenticator().authenticate(&key).await.ok();
+                        principal.filter(|principal| principal.has(Scope::Read))
+                    }
                     None => None,
                 },
                 Err(_) => None,

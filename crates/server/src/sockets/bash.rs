@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use longshore_engine::bash::Watch;
 use longshore_protocol::{
     UtcTime,
+    account::Scope,
     bash::{BashError, BashEvent, ExecuteBash},
     nulls,
 };
@@ -19,11 +20,14 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::{
+    NEEDS_WRITE,
     admission::{Admission, is_late_authentication},
     connection::{Connection, Gone, close, limited},
     mistake,
 };
-use crate::{ApiError, Place, accept::Seat, extract::ApiQuery, routes::bash::commands::start, state::AppState};
+use crate::{
+    ApiError, Place, Principal, accept::Seat, extract::ApiQuery, routes::bash::commands::start, state::AppState,
+};
 
 /// Events that are read from the store at once.
 const PAGE: usize = 100;
@@ -66,14 +70,20 @@ pub(super) async fn bash_events(
         let Some(principal) = admission.complete(&state, &mut connection).await else { return };
         match Place::of(&principal, &state).await {
             Ok(place) => {
-                let _ = serve(&state, &place, &mut connection, replay).await;
+                let _ = serve(&state, &principal, &place, &mut connection, replay).await;
             }
             Err(_) => connection.close(close::TRY_LATER, "The workspace cannot be reached").await,
         }
     }))
 }
 
-async fn serve(state: &AppState, place: &Place, connection: &mut Connection, replay: bool) -> Result<(), Gone> {
+async fn serve(
+    state: &AppState,
+    principal: &Principal,
+    place: &Place,
+    connection: &mut Connection,
+    replay: bool,
+) -> Result<(), Gone> {
     let Ok(mut watch) = state.bash().watch(&place.scope) else {
         connection.close(close::TRY_LATER, "Too many bash event connections").await;
         return Err(Gone);
@@ -88,7 +98,7 @@ async fn serve(state: &AppState, place: &Place, connection: &mut Connection, rep
             },
             text = connection.receive() => match text {
                 Some(text) if is_late_authentication(&text) => {}
-                Some(text) => command(state, place, connection, text.as_bytes()).await?,
+                Some(text) => command(state, principal, place, connection, text.as_bytes()).await?,
                 None => return Err(Gone),
             },
         }
@@ -135,8 +145,15 @@ async fn replay_all(state: &AppState, place: &Place, connection: &mut Connection
 }
 
 /// Starts a command, or tells this client what is wrong with it.
-async fn command(state: &AppState, place: &Place, connection: &mut Connection, text: &[u8]) -> Result<(), Gone> {
+async fn command(
+    state: &AppState,
+    principal: &Principal,
+    place: &Place,
+    connection: &mut Connection,
+    text: &[u8],
+) -> Result<(), Gone> {
     let mistake = match crate::extract::parse::<ExecuteBash>(text) {
+        Ok(_) if !principal.has(Scope::Write) => ("Forbidden", NEEDS_WRITE.to_owned()),
         Ok(request) => match start(state, place, request).await {
             Ok(_) => return Ok(()),
             Err(error) => ("CommandRefused", error.detail()),

@@ -8,11 +8,14 @@ use axum::{
     response::Response,
 };
 use longshore_engine::{Clock, Closed, Error, Replay, Subscription};
-use longshore_protocol::{ConversationId, Event, Source, conversation::SendMessage, event::ServerErrorEvent};
+use longshore_protocol::{
+    ConversationId, Event, Source, account::Scope, conversation::SendMessage, event::ServerErrorEvent,
+};
 use serde::Deserialize;
 use uuid::Uuid;
 
 use super::{
+    NEEDS_WRITE,
     admission::{Admission, is_late_authentication},
     connection::{Connection, Gone, close, limited},
     mistake,
@@ -20,6 +23,7 @@ use super::{
 use crate::{
     ApiError, Principal,
     accept::Seat,
+    auth::in_reach,
     extract::{ApiPath, ApiQuery, WallTime},
     state::AppState,
 };
@@ -88,6 +92,9 @@ pub(super) async fn events(
         let mut connection = Connection::new(socket, seat.map(|seat| seat.0), &state);
         let Some(principal) = admission.complete(&state, &mut connection).await else { return };
         let id = path.conversation_id;
+        if in_reach(&state, &principal, id).await.is_err() {
+            return connection.close(close::NOT_FOUND, "Conversation not found").await;
+        }
         match state.engine().subscribe(principal.user(), id, query.replay()).await {
             Ok(subscription) => {
                 let _ = serve(&state, &principal, id, &mut connection, subscription).await;
@@ -150,6 +157,7 @@ async fn take(
 ) -> Result<(), Gone> {
     state.activity().touch();
     let (code, detail) = match crate::extract::parse::<SendMessage>(text) {
+        Ok(_) if !principal.has(Scope::Write) => ("Forbidden", NEEDS_WRITE.to_owned()),
         Ok(message) => match state.engine().send(principal.user(), id, SendMessage { run: true, ..message }).await {
             Ok(()) => return Ok(()),
             Err(error) => ("MessageRefused", ApiError::from(error).detail()),

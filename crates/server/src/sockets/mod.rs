@@ -17,6 +17,9 @@ pub(crate) fn router() -> Router<AppState> {
         .route("/sockets/events/{conversation_id}", any(events::events))
 }
 
+/// What a client hears that says something with a key that is only for reading.
+const NEEDS_WRITE: &str = "This needs the scope write: connect with a key that has it.";
+
 /// What is wrong with a message, in the words of an event: which mistake it is, and what to do about it.
 fn mistake(problem: &ValidationError) -> (&'static str, String) {
     let code = if problem.r#type == "json_invalid" { "JSONDecodeError" } else { "ValidationError" };

@@ -11,7 +11,7 @@ use longshore_engine::{Clock, Engine, Parts};
 use longshore_llm::{Models, ModelsOptions};
 use longshore_protocol::Secret;
 use longshore_sandbox::{Backends, LocalBackend, Sandboxes, Settings};
-use longshore_server::{Authenticator, Options, SandboxPlaces, Server, auth::StaticKeys};
+use longshore_server::{Authenticator, Options, SandboxPlaces, Server, StoredOptions, auth::StaticKeys};
 use longshore_store::{Keys, Sqlite, Store};
 use longshore_testkit::ScriptedServer;
 use longshore_tools::Registry;
@@ -82,7 +82,9 @@ impl TestServer {
         let backends = Backends::new(vec![Arc::new(LocalBackend::new(local))]);
         let sandboxes = Sandboxes::new(settings, backends, Arc::clone(&store) as Arc<dyn Store>);
         sandboxes.recover().await.unwrap();
-        let places = Arc::new(SandboxPlaces::new(sandboxes));
+        let rows = Arc::clone(&store) as Arc<dyn Store>;
+        let factory = Arc::new(StoredOptions(Arc::clone(&rows)));
+        let places = Arc::new(SandboxPlaces::new(sandboxes, rows, factory));
         let parts = Parts {
             store: Arc::clone(&store) as Arc<dyn Store>,
             models: Models::new(ModelsOptions::default()),

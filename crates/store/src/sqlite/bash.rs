@@ -1,19 +1,19 @@
 //! Rows of events of commands.
 
 use longshore_protocol::{
-    ConversationId,
     bash::{BashCommand, BashEvent},
     nulls,
 };
 use rusqlite::{Connection, OptionalExtension, params, types::ValueRef};
 use serde::de::DeserializeOwned;
+use uuid::Uuid;
 
 use super::{
     codec::{id_bytes, id_from, micros, one_more, place, signed},
     failure::{Failure, duplicate},
     query::Query,
 };
-use crate::{BashQuery, Error, Owner, Page};
+use crate::{At, BashQuery, Error, Owner, Page};
 
 /// An event as its columns have it.
 pub(super) struct BashRow {
@@ -78,20 +78,21 @@ impl BashRow {
 pub(super) fn append(
     connection: &Connection,
     owner: &Owner,
-    scope: Option<ConversationId>,
+    scope: At,
     rows: &[BashRow],
     keep: u64,
 ) -> Result<(), Failure> {
-    let conversation = number(connection, owner, scope)?;
+    let (conversation, workspace) = columns(connection, owner, scope)?;
     let mut insert = connection.prepare_cached(
-        "INSERT INTO bash_event (owner, conversation, timestamp, kind, id, command_id, position, running, json) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        "INSERT INTO bash_event (owner, conversation, timestamp, kind, id, command_id, position, running, json, \
+         workspace) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?;
     let mut end =
         connection.prepare_cached("UPDATE bash_event SET running = 0 WHERE owner = ?1 AND id = ?2 AND running = 1")?;
     for BashRow { timestamp, kind, id, command_id, position, effect, json } in rows {
         let running = *effect == Effect::Starts;
-        let values = params![&*owner.0, conversation, timestamp, kind, id, command_id, position, running, json];
+        let values =
+            params![&*owner.0, conversation, timestamp, kind, id, command_id, position, running, json, workspace];
         insert.execute(values).map_err(duplicate(id))?;
         if *effect == Effect::Ends {
             end.execute(params![&*owner.0, command_id])?;
@@ -132,11 +133,11 @@ fn trim(connection: &Connection, owner: &Owner, keep: u64) -> Result<(), Failure
 pub(super) fn find(
     connection: &Connection,
     owner: &Owner,
-    scope: Option<ConversationId>,
+    scope: At,
     query: &BashQuery,
 ) -> Result<Page<BashEvent>, Failure> {
     let mut page = Page { items: Vec::new(), next: None };
-    let conversation = number(connection, owner, scope)?;
+    let (conversation, workspace) = columns(connection, owner, scope)?;
     let start: Option<(i64, i64)> = match &query.from {
         Some(from) => connection
             .prepare_cached("SELECT timestamp, number FROM bash_event WHERE owner = ?1 AND id = ?2")?
@@ -150,8 +151,9 @@ pub(super) fn find(
     let (comparison, direction) = if query.descending { ("<=", "DESC") } else { (">=", "ASC") };
 
     let mut sql = Query::new(
-        "SELECT id, json FROM bash_event WHERE owner = :owner AND conversation IS :conversation",
-        &[(":owner", &owner.0), (":conversation", &conversation)],
+        "SELECT id, json FROM bash_event WHERE owner = :owner AND conversation IS :conversation \
+         AND workspace IS :workspace",
+        &[(":owner", &owner.0), (":conversation", &conversation), (":workspace", &workspace)],
     );
     sql.and("kind =", ":kind", query.kind.as_ref())
         .and("command_id =", ":command", query.command_id.as_ref())
@@ -177,11 +179,9 @@ pub(super) fn find(
     Ok(page)
 }
 
-pub(super) fn unfinished(
-    connection: &Connection,
-) -> Result<Vec<(Owner, Option<ConversationId>, BashCommand)>, Failure> {
+pub(super) fn unfinished(connection: &Connection) -> Result<Vec<(Owner, At, BashCommand)>, Failure> {
     let mut statement = connection.prepare_cached(
-        "SELECT b.owner, c.id, b.id, b.json \
+        "SELECT b.owner, c.id, b.id, b.json, b.workspace \
          FROM bash_event b LEFT JOIN conversation c ON c.number = b.conversation \
          WHERE b.running = 1 ORDER BY b.number",
     )?;
@@ -189,24 +189,32 @@ pub(super) fn unfinished(
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         let owner = Owner(row.get::<_, String>(0)?.into());
-        let scope = row.get::<_, Option<[u8; 16]>>(1)?.map(id_from);
+        let scope = match (row.get::<_, Option<[u8; 16]>>(1)?, row.get::<_, Option<[u8; 16]>>(4)?) {
+            (Some(conversation), _) => At::Conversation(id_from(conversation)),
+            (None, Some(workspace)) => At::Workspace(Uuid::from_bytes(workspace)),
+            (None, None) => At::Own,
+        };
         found.push((owner, scope, decode(&row.get::<_, String>(2)?, row.get_ref(3)?)?));
     }
     Ok(found)
 }
 
-pub(super) fn clear(connection: &Connection, owner: &Owner, scope: Option<ConversationId>) -> Result<u64, Failure> {
-    let conversation = number(connection, owner, scope)?;
-    let sql = "DELETE FROM bash_event WHERE owner = ?1 AND conversation IS ?2";
-    Ok(connection.prepare_cached(sql)?.execute(params![&*owner.0, conversation])? as u64)
+pub(super) fn clear(connection: &Connection, owner: &Owner, scope: At) -> Result<u64, Failure> {
+    let (conversation, workspace) = columns(connection, owner, scope)?;
+    let sql = "DELETE FROM bash_event WHERE owner = ?1 AND conversation IS ?2 AND workspace IS ?3";
+    Ok(connection.prepare_cached(sql)?.execute(params![&*owner.0, conversation, workspace])? as u64)
 }
 
-/// The value of the column `conversation`.
-fn number(connection: &Connection, owner: &Owner, scope: Option<ConversationId>) -> Result<Option<i64>, Failure> {
-    let Some(id) = scope else { return Ok(None) };
+/// The values of the columns `conversation` and `workspace`.
+fn columns(connection: &Connection, owner: &Owner, scope: At) -> Result<(Option<i64>, Option<[u8; 16]>), Failure> {
+    let id = match scope {
+        At::Own => return Ok((None, None)),
+        At::Workspace(id) => return Ok((None, Some(id.into_bytes()))),
+        At::Conversation(id) => id,
+    };
     let mut statement = connection.prepare_cached("SELECT number FROM conversation WHERE id = ?1 AND owner = ?2")?;
     let number = statement.query_row(params![id_bytes(&id), &*owner.0], |row| row.get(0)).optional()?;
-    Ok(Some(number.ok_or(Error::NoSuchConversation(id))?))
+    Ok((Some(number.ok_or(Error::NoSuchConversation(id))?), None))
 }
 
 fn decode<T: DeserializeOwned>(id: &str, json: ValueRef<'_>) -> Result<T, Failure> {

@@ -2,6 +2,7 @@
 
 use longshore_protocol::{ConversationId, conversation::ExecutionStatus};
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use uuid::Uuid;
 
 use super::{
     codec::{Codec, id_bytes, id_from, micros, one_more, time_from, unsigned},
@@ -22,6 +23,7 @@ pub(super) struct NewRow {
     owner: Owner,
     created_at: i64,
     parent: Option<ConversationId>,
+    workspace: Option<Uuid>,
     status: &'static str,
     tags: String,
     progress: String,
@@ -35,6 +37,7 @@ impl NewRow {
             id: new.id,
             created_at: micros(new.created_at),
             parent: new.parent,
+            workspace: new.workspace,
             status: new.progress.execution_status.as_str(),
             tags: codec.encode(&new.tags)?,
             progress: codec.encode(&new.progress)?,
@@ -48,8 +51,8 @@ impl NewRow {
 pub(super) fn create(connection: &Connection, codec: &Codec, new: NewRow) -> Result<Created, Failure> {
     let inserted = connection
         .prepare_cached(
-            "INSERT INTO conversation (id, owner, parent, created_at, updated_at, status, tail, tags, progress) \
-             VALUES (?1, ?2, ?3, ?4, ?4, ?5, 0, ?6, ?7) ON CONFLICT (id) DO NOTHING",
+            "INSERT INTO conversation (id, owner, parent, created_at, updated_at, status, tail, tags, progress, \
+             workspace) VALUES (?1, ?2, ?3, ?4, ?4, ?5, 0, ?6, ?7, ?8) ON CONFLICT (id) DO NOTHING",
         )?
         .execute(params![
             id_bytes(&new.id),
@@ -59,6 +62,7 @@ pub(super) fn create(connection: &Connection, codec: &Codec, new: NewRow) -> Res
             new.status,
             new.tags,
             new.progress,
+            new.workspace.map(Uuid::into_bytes),
         ])?;
     if inserted == 0 {
         return Ok(match get(connection, codec, &new.owner, new.id)? {
@@ -107,7 +111,8 @@ pub(super) fn list(
 
     let mut sql =
         Query::new("SELECT id, updated_at FROM conversation WHERE owner = :owner".to_owned(), &[(":owner", &owner.0)]);
-    sql.and("status =", ":status", status.as_ref());
+    let workspace = query.workspace.map(Uuid::into_bytes);
+    sql.and("status =", ":status", status.as_ref()).and("workspace =", ":workspace", workspace.as_ref());
     if let Some((start, from)) = &start {
         let condition = format!(" AND ({time}, id) {comparison} (:start, :from)");
         sql.push(&condition, &[(":start", start), (":from", from)]);
@@ -128,16 +133,31 @@ pub(super) fn list(
     Ok(page)
 }
 
-pub(super) fn count(connection: &Connection, owner: &Owner, status: Option<ExecutionStatus>) -> Result<u64, Failure> {
-    let count: i64 = match status {
-        Some(status) => connection
-            .prepare_cached("SELECT count(*) FROM conversation WHERE owner = ?1 AND status = ?2")?
-            .query_row(params![&*owner.0, status.as_str()], |row| row.get(0))?,
-        None => connection
-            .prepare_cached("SELECT count(*) FROM conversation WHERE owner = ?1")?
-            .query_row(params![&*owner.0], |row| row.get(0))?,
-    };
+pub(super) fn count(
+    connection: &Connection,
+    owner: &Owner,
+    status: Option<ExecutionStatus>,
+    workspace: Option<Uuid>,
+) -> Result<u64, Failure> {
+    let (status, workspace) = (status.map(ExecutionStatus::as_str), workspace.map(Uuid::into_bytes));
+    let mut sql =
+        Query::new("SELECT count(*) FROM conversation WHERE owner = :owner".to_owned(), &[(":owner", &owner.0)]);
+    sql.and("status =", ":status", status.as_ref()).and("workspace =", ":workspace", workspace.as_ref());
+    let mut statement = sql.prepare(connection)?;
+    let mut rows = sql.rows(&mut statement)?;
+    let count: i64 = rows.next()?.map_or(Ok(0), |row| row.get(0))?;
     Ok(unsigned(count))
+}
+
+pub(super) fn is_in_workspace(
+    connection: &Connection,
+    owner: &Owner,
+    id: ConversationId,
+    workspace: Uuid,
+) -> Result<Option<bool>, Failure> {
+    let select = "SELECT workspace IS ?3 FROM conversation WHERE id = ?1 AND owner = ?2";
+    let values = params![id_bytes(&id), &*owner.0, workspace.into_bytes()];
+    Ok(connection.prepare_cached(select)?.query_row(values, |row| row.get(0)).optional()?)
 }
 
 pub(super) fn children(

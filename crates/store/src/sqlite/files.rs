@@ -43,13 +43,18 @@ pub(super) struct Lock {
 impl Files {
     /// Makes what is missing and makes sure that no other process uses it.
     pub(super) fn prepare(path: &Path) -> Result<(Self, Lock), Error> {
-        let path = std::path::absolute(path).map_err(Error::io("find", path))?;
-        let directory = path.parent().unwrap_or(&path).to_owned();
-        directory::create(&directory)?;
-        let files = Self { database: path, directory };
+        let files = Self::of(path)?;
+        directory::create(&files.directory)?;
         let lock = files.lock()?;
         files.create()?;
         Ok((files, lock))
+    }
+
+    /// The files of a database that may be another process's.
+    pub(super) fn of(path: &Path) -> Result<Self, Error> {
+        let path = std::path::absolute(path).map_err(Error::io("find", path))?;
+        let directory = path.parent().unwrap_or(&path).to_owned();
+        Ok(Self { database: path, directory })
     }
 
     fn lock(&self) -> Result<Lock, Error> {

@@ -13,14 +13,33 @@ use crate::Error;
 const APPLICATION: i32 = 0x4c4e_4753;
 
 /// In order; a number is never used again and a released text never changes.
-const MIGRATIONS: [(u32, &str); 3] = [
+const MIGRATIONS: [(u32, &str); 5] = [
     (1, include_str!("../../migrations/0001_initial.sql")),
     (2, include_str!("../../migrations/0002_sandbox.sql")),
     (3, include_str!("../../migrations/0003_bash_usage.sql")),
+    (4, include_str!("../../migrations/0004_accounts.sql")),
+    (6, include_str!("../../migrations/0006_workspace.sql")),
 ];
 
 pub(super) fn migrate(connection: &mut Connection, files: &Files) -> Result<(), Error> {
     apply(connection, files, &MIGRATIONS).map_err(|failure| explain(failure, files))
+}
+
+/// Whether the schema is this program's, for a database that another process has open.
+pub(super) fn check(connection: &mut Connection, files: &Files) -> Result<(), Error> {
+    let found = connection
+        .query_row("SELECT max(number) FROM migration", [], |row| row.get::<_, Option<u32>>(0))
+        .map_err(|error| explain(Failure::from(error), files))?
+        .unwrap_or(0);
+    let known = MIGRATIONS.last().map_or(0, |(number, _)| *number);
+    if found > known {
+        return Err(Error::Newer { file: files.database.clone(), found, known });
+    }
+    if found < known {
+        let file = files.database.display();
+        return Err(Error::Database(format!("{file} is in use by an older version: restart the server with this one")));
+    }
+    Ok(())
 }
 
 fn apply(connection: &mut Connection, files: &Files, migrations: &[(u32, &str)]) -> Result<(), Failure> {

@@ -3,6 +3,7 @@
 //! One thread writes: it takes everything that waits, does it in one transaction and answers after the commit, so many
 //! writers share one flush to disk. A few connections read beside it.
 
+mod accounts;
 mod bash;
 mod codec;
 mod commit;
@@ -16,6 +17,7 @@ mod reader;
 mod reseal;
 mod sandbox;
 mod setting;
+mod workspace;
 mod writer;
 
 use std::{fmt, path::Path, sync::Arc};
@@ -35,7 +37,7 @@ use uuid::Uuid;
 
 use self::{codec::Codec, files::Files, reader::Readers, writer::Writer};
 use crate::{
-    BashQuery, Commit, Conversation, ConversationHead, ConversationQuery, Created, Error, EventFilter, EventQuery,
+    At, BashQuery, Commit, Conversation, ConversationHead, ConversationQuery, Created, Error, EventFilter, EventQuery,
     Keys, NewConversation, Owner, Page, Sandbox, SandboxChange, Seq, Store, StoredEvent,
 };
 
@@ -61,8 +63,37 @@ impl Sqlite {
         migrate::migrate(&mut connection, &files)?;
         reseal::check_key(&mut connection, &keys, &files)?;
         let readers = Arc::new(Readers::new(Arc::clone(&files)));
-        let writer = Writer::start(connection, lock, Arc::clone(&files))?;
+        let writer = Writer::start(connection, Some(lock), Arc::clone(&files))?;
         Ok(Self { codec: Codec::new(keys), files, readers, writer })
+    }
+
+    /// Opens a database that a server may have open, for a short piece of work beside it: users and keys may be changed,
+    /// conversations and boxes belong to the server. A database that nobody has is made. Blocks for as long as that takes.
+    ///
+    /// # Errors
+    /// As [`Sqlite::open`], but not [`Error::InUse`]; [`Error::WrongKey`] if stored secrets are not under the current key
+    /// while a server has them.
+    pub fn open_beside(path: &Path, keys: Keys) -> Result<Self, Error> {
+        match Self::open(path, keys.clone()) {
+            Err(Error::InUse { .. }) => {}
+            opened => return opened,
+        }
+        let files = Arc::new(Files::of(path)?);
+        let in_file = |failure| failure::explain(failure, &files);
+        let mut connection = files.connect_writer().map_err(in_file)?;
+        migrate::check(&mut connection, &files)?;
+        reseal::check_key(&mut connection, &keys, &files)?;
+        let readers = Arc::new(Readers::new(Arc::clone(&files)));
+        let writer = Writer::start(connection, None, Arc::clone(&files))?;
+        Ok(Self { codec: Codec::new(keys), files, readers, writer })
+    }
+
+    /// Whether there are users in the database at `path`; none if it cannot be read, or is not there yet. Blocks for as
+    /// long as that takes.
+    pub fn has_users(path: &Path) -> bool {
+        let Ok(files) = Files::of(path) else { return false };
+        let Ok(connection) = files.connect_reader() else { return false };
+        connection.query_row("SELECT EXISTS (SELECT 1 FROM user)", [], |row| row.get(0)).unwrap_or(false)
     }
 
     /// Reads every page and every index, and returns what is wrong; nothing if all is well. Takes as long as reading
@@ -122,9 +153,19 @@ impl Store for Sqlite {
         self.readers.read(move |connection| conversation::list(connection, &owner, &query)).await
     }
 
-    async fn count_conversations(&self, owner: &Owner, status: Option<ExecutionStatus>) -> Result<u64, Error> {
+    async fn count_conversations(
+        &self,
+        owner: &Owner,
+        status: Option<ExecutionStatus>,
+        workspace: Option<Uuid>,
+    ) -> Result<u64, Error> {
         let owner = owner.clone();
-        self.readers.read(move |connection| conversation::count(connection, &owner, status)).await
+        self.readers.read(move |connection| conversation::count(connection, &owner, status, workspace)).await
+    }
+
+    async fn is_in_workspace(&self, owner: &Owner, id: ConversationId, workspace: Uuid) -> Result<Option<bool>, Error> {
+        let owner = owner.clone();
+        self.readers.read(move |connection| conversation::is_in_workspace(connection, &owner, id, workspace)).await
     }
 
     async fn children(&self, owner: &Owner, parent: ConversationId) -> Result<Vec<ConversationId>, Error> {
@@ -170,33 +211,22 @@ impl Store for Sqlite {
         self.readers.read(move |connection| commit::calls(connection, &ids)).await
     }
 
-    async fn append_bash(
-        &self,
-        owner: &Owner,
-        scope: Option<ConversationId>,
-        events: Vec<BashEvent>,
-        keep: u64,
-    ) -> Result<(), Error> {
+    async fn append_bash(&self, owner: &Owner, scope: At, events: Vec<BashEvent>, keep: u64) -> Result<(), Error> {
         let owner = owner.clone();
         let rows = bash::encode(events)?;
         self.writer.write(move |connection| bash::append(connection, &owner, scope, &rows, keep)).await
     }
 
-    async fn find_bash(
-        &self,
-        owner: &Owner,
-        scope: Option<ConversationId>,
-        query: BashQuery,
-    ) -> Result<Page<BashEvent>, Error> {
+    async fn find_bash(&self, owner: &Owner, scope: At, query: BashQuery) -> Result<Page<BashEvent>, Error> {
         let owner = owner.clone();
         self.readers.read(move |connection| bash::find(connection, &owner, scope, &query)).await
     }
 
-    async fn unfinished_bash(&self) -> Result<Vec<(Owner, Option<ConversationId>, BashCommand)>, Error> {
+    async fn unfinished_bash(&self) -> Result<Vec<(Owner, At, BashCommand)>, Error> {
         self.readers.read(bash::unfinished).await
     }
 
-    async fn clear_bash(&self, owner: &Owner, scope: Option<ConversationId>) -> Result<u64, Error> {
+    async fn clear_bash(&self, owner: &Owner, scope: At) -> Result<u64, Error> {
         let owner = owner.clone();
         self.writer.write(move |connection| bash::clear(connection, &owner, scope)).await
     }
@@ -243,15 +273,9 @@ impl Store for Sqlite {
         self.writer.write(move |connection| sandbox::change(connection, id, row)).await
     }
 
-    async fn claim_sandbox(
-        &self,
-        id: Uuid,
-        owner: &Owner,
-        conversation: Option<ConversationId>,
-        at: UtcTime,
-    ) -> Result<bool, Error> {
+    async fn claim_sandbox(&self, id: Uuid, owner: &Owner, at: At, now: UtcTime) -> Result<bool, Error> {
         let owner = owner.clone();
-        self.writer.write(move |connection| sandbox::claim(connection, id, &owner, conversation, at)).await
+        self.writer.write(move |connection| sandbox::claim(connection, id, &owner, at, now)).await
     }
 
     async fn delete_sandbox(&self, id: Uuid) -> Result<(), Error> {

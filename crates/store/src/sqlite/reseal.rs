@@ -24,6 +24,8 @@ const UPDATES: &str = "
     UPDATE setting SET json = reseal(json);
     UPDATE secret SET json = reseal(json);
     UPDATE sandbox SET options = reseal(options);
+    UPDATE workspace SET options = reseal(options);
+    UPDATE user SET options = reseal(options);
 ";
 
 /// Makes sure that `keys` open what is stored. If that is under a previous key, it is encrypted again.

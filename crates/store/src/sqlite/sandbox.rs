@@ -1,7 +1,7 @@
 //! Rows of boxes and of what happens to them.
 
 use longshore_protocol::{
-    ConversationId, UtcTime, nulls,
+    UtcTime, nulls,
     sandbox::{SandboxEvent, SandboxEventBody, SandboxState},
 };
 use rusqlite::{Connection, OptionalExtension, params};
@@ -9,10 +9,10 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::{
-    codec::{Codec, id_bytes, id_from, micros, place, signed, time_from, unsigned},
+    codec::{Codec, id_from, micros, place, signed, time_from, unsigned},
     failure::Failure,
 };
-use crate::{Error, Owner, Sandbox, SandboxChange};
+use crate::{At, Error, Owner, Sandbox, SandboxChange};
 
 /// Events that are kept of a box; older ones are removed.
 const MAX_EVENTS: i64 = 10_000;
@@ -33,12 +33,13 @@ impl SandboxRow {
 pub(super) fn create(connection: &Connection, row: &SandboxRow) -> Result<bool, Failure> {
     let SandboxRow { sandbox, options } = row;
     let insert = "INSERT INTO sandbox \
-         (id, owner, conversation, backend, state, reason, doomed, created_at, used_at, working_dir, options) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT DO NOTHING";
+         (id, owner, conversation, backend, state, reason, doomed, created_at, used_at, working_dir, options, workspace) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT DO NOTHING";
+    let (conversation, workspace) = columns(sandbox.at);
     let values = params![
         sandbox.id.simple().to_string(),
         sandbox.owner.as_ref().map(|owner| &*owner.0),
-        sandbox.conversation.as_ref().map(id_bytes),
+        conversation,
         sandbox.backend,
         sandbox.state.as_str(),
         sandbox.reason,
@@ -47,13 +48,15 @@ pub(super) fn create(connection: &Connection, row: &SandboxRow) -> Result<bool, 
         micros(sandbox.used_at),
         sandbox.working_dir,
         options,
+        workspace,
     ];
     Ok(connection.prepare_cached(insert)?.execute(values)? > 0)
 }
 
 pub(super) fn all(connection: &Connection, codec: &Codec) -> Result<Vec<Sandbox>, Failure> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, owner, conversation, backend, state, reason, doomed, created_at, used_at, working_dir, options \
+        "SELECT id, owner, conversation, backend, state, reason, doomed, created_at, used_at, working_dir, options, \
+         workspace \
          FROM sandbox ORDER BY number",
     )?;
     let mut rows = statement.query([])?;
@@ -64,7 +67,11 @@ pub(super) fn all(connection: &Connection, codec: &Codec) -> Result<Vec<Sandbox>
         found.push(Sandbox {
             id: id.parse().map_err(|_| Error::damaged(what(), "its id is none"))?,
             owner: row.get::<_, Option<String>>(1)?.map(|owner| Owner(owner.into())),
-            conversation: row.get::<_, Option<[u8; 16]>>(2)?.map(id_from),
+            at: match (row.get::<_, Option<[u8; 16]>>(2)?, row.get::<_, Option<[u8; 16]>>(11)?) {
+                (Some(conversation), _) => At::Conversation(id_from(conversation)),
+                (None, Some(workspace)) => At::Workspace(Uuid::from_bytes(workspace)),
+                (None, None) => At::Own,
+            },
             backend: row.get(3)?,
             state: state_from(&row.get::<_, String>(4)?, &id)?,
             reason: row.get(5)?,
@@ -133,16 +140,11 @@ fn append(
     Ok(events)
 }
 
-pub(super) fn claim(
-    connection: &Connection,
-    id: Uuid,
-    owner: &Owner,
-    conversation: Option<ConversationId>,
-    at: UtcTime,
-) -> Result<bool, Failure> {
-    let update = "UPDATE OR IGNORE sandbox SET owner = ?2, conversation = ?3, used_at = ?4 \
+pub(super) fn claim(connection: &Connection, id: Uuid, owner: &Owner, place: At, at: UtcTime) -> Result<bool, Failure> {
+    let update = "UPDATE OR IGNORE sandbox SET owner = ?2, conversation = ?3, used_at = ?4, workspace = ?5 \
          WHERE id = ?1 AND owner IS NULL AND doomed = 0";
-    let values = params![id.simple().to_string(), &*owner.0, conversation.as_ref().map(id_bytes), micros(at)];
+    let (conversation, workspace) = columns(place);
+    let values = params![id.simple().to_string(), &*owner.0, conversation, micros(at), workspace];
     Ok(connection.prepare_cached(update)?.execute(values)? > 0)
 }
 
@@ -178,4 +180,13 @@ fn state_from(text: &str, id: &str) -> Result<SandboxState, Failure> {
 
 fn decode<T: DeserializeOwned>(json: &str, what: impl FnOnce() -> String) -> Result<T, Failure> {
     Ok(serde_json::from_str(json).map_err(|error| Error::damaged(what(), place(&error)))?)
+}
+
+/// The columns `conversation` and `workspace` of a place.
+fn columns(at: At) -> (Option<[u8; 16]>, Option<[u8; 16]>) {
+    match at {
+        At::Own => (None, None),
+        At::Conversation(id) => (Some(id.0.into_bytes()), None),
+        At::Workspace(id) => (None, Some(id.into_bytes())),
+    }
 }

@@ -39,7 +39,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection, lock: Lock, files: Arc<Files>) -> Result<Self, Error> {
+    pub(super) fn start(connection: Connection, lock: Option<Lock>, files: Arc<Files>) -> Result<Self, Error> {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let directory = files.directory.clone();
         let thread = thread::Builder::new()
@@ -140,7 +140,7 @@ fn in_savepoint<T>(
     result
 }
 
-fn run(connection: Connection, mut jobs: mpsc::Receiver<Box<dyn Job>>, files: &Files, lock: Lock) {
+fn run(connection: Connection, mut jobs: mpsc::Receiver<Box<dyn Job>>, files: &Files, lock: Option<Lock>) {
     let mut group = Vec::new();
     let mut log = Log { moved: 0 };
     while jobs.blocking_recv_many(&mut group, GROUP) > 0 {
@@ -225,7 +225,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let (files, lock) = Files::prepare(&folder.path().join("test.db")).unwrap();
             let files = Arc::new(files);
-            let writer = Writer::start(files.connect_writer().unwrap(), lock, Arc::clone(&files)).unwrap();
+            let writer = Writer::start(files.connect_writer().unwrap(), Some(lock), Arc::clone(&files)).unwrap();
             let fixture = Self { writer, files, _folder: folder };
             fixture.execute("CREATE TABLE item (id INTEGER PRIMARY KEY, text BLOB)").await.unwrap();
             fixture

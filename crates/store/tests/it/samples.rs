@@ -64,6 +64,7 @@ pub(crate) fn conversation(owner: &Owner) -> NewConversation {
         owner: owner.clone(),
         created_at: time(0),
         parent: None,
+        workspace: None,
         definition: definition(),
         progress: Progress::default(),
         tags: IndexMap::from([("team".to_owned(), "blue".to_owned())]),

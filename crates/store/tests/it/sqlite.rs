@@ -188,7 +188,7 @@ async fn many_writers_share_transactions() {
         });
     }
     writers.join_all().await;
-    assert_eq!(opened.store.count_conversations(&samples::owner("ann"), None).await.unwrap(), WRITERS);
+    assert_eq!(opened.store.count_conversations(&samples::owner("ann"), None, None).await.unwrap(), WRITERS);
     // The log restarts when it has been moved into the database, so it stays small.
     let log = database(&opened.folder).with_extension("db-wal");
     assert!(fs::metadata(log).unwrap().len() < 64 << 20);

@@ -1,5 +1,6 @@
 //! Boxes that end without being asked to.
 
+use longshore_store::At;
 use std::time::Duration;
 
 use longshore_protocol::sandbox::SandboxState;
@@ -31,7 +32,7 @@ async fn a_box_that_dies_asleep_is_lost() {
     let server = world.serve().await;
     let place = world.place(&server, "ann");
     touch(&place).await;
-    server.pause(&owner("ann"), None).await.expect("it can sleep");
+    server.pause(&owner("ann"), At::Own).await.expect("it can sleep");
     world.machine.kill(id(&server, "ann"), "somebody killed it");
     until_state(&server, "ann", SandboxState::Lost).await;
     touch(&place).await;
@@ -45,14 +46,14 @@ async fn a_death_that_nobody_told_is_found_when_the_box_is_woken_or_put_to_sleep
     let (ann, ben) = (world.place(&server, "ann"), world.place(&server, "ben"));
     touch(&ann).await;
     touch(&ben).await;
-    server.pause(&owner("ann"), None).await.expect("it can sleep");
+    server.pause(&owner("ann"), At::Own).await.expect("it can sleep");
     for user in ["ann", "ben"] {
         world.machine.kill_unheard(id(&server, user));
     }
     touch(&ann).await;
     let (starting, ready, lost) = (SandboxState::Starting, SandboxState::Ready, SandboxState::Lost);
     until_states(&server, "ann", &[starting, ready, SandboxState::Paused, lost, starting, ready]).await;
-    let _ = server.pause(&owner("ben"), None).await;
+    let _ = server.pause(&owner("ben"), At::Own).await;
     assert_eq!(state(&server, "ben"), Some(lost));
 }
 
@@ -87,7 +88,7 @@ async fn a_box_that_was_started_again_does_not_die_the_death_of_before() {
     let server = world.serve().await;
     let place = world.place(&server, "ann");
     touch(&place).await;
-    server.pause(&owner("ann"), None).await.expect("it can sleep");
+    server.pause(&owner("ann"), At::Own).await.expect("it can sleep");
     world.machine.hold("resume");
     let used = tokio::spawn(async move { touch(&place).await });
     until("it is woken", async || world.machine.count("resume") > 0).await;
@@ -96,7 +97,7 @@ async fn a_box_that_was_started_again_does_not_die_the_death_of_before() {
     world.machine.release("resume");
     used.await.expect("a use");
     // Whoever heard of the death has had a turn before this.
-    server.pause(&owner("ann"), None).await.expect("it can sleep");
+    server.pause(&owner("ann"), At::Own).await.expect("it can sleep");
     let (starting, ready, paused) = (SandboxState::Starting, SandboxState::Ready, SandboxState::Paused);
     until_states(&server, "ann", &[starting, ready, paused, SandboxState::Lost, starting, ready, paused]).await;
 }
@@ -135,7 +136,7 @@ async fn a_box_that_hangs_does_not_hide_the_deaths_of_others() {
     world.machine.hold("pause");
     let asleep = {
         let server = server.clone();
-        tokio::spawn(async move { server.pause(&owner("ann"), None).await })
+        tokio::spawn(async move { server.pause(&owner("ann"), At::Own).await })
     };
     until("it falls asleep", async || world.machine.count("pause") > 0).await;
     world.machine.kill(id(&server, "ann"), "it hangs");
@@ -155,7 +156,7 @@ async fn a_box_that_cannot_be_started_again_says_why() {
     world.machine.refuse("start", Some(Error::Invalid("the disk is full".to_owned())));
     world.machine.kill(id(&server, "ann"), "it ended");
     until_state(&server, "ann", SandboxState::Lost).await;
-    let told = server.resume(&owner("ann"), None).await.expect_err("it is refused").to_string();
+    let told = server.resume(&owner("ann"), At::Own).await.expect_err("it is refused").to_string();
     assert_eq!(told, "the disk is full");
     assert_eq!(state(&server, "ann"), Some(SandboxState::Failed));
     world.machine.refuse("start", None);

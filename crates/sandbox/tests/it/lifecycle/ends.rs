@@ -1,5 +1,6 @@
 //! How boxes end that nobody needs any more.
 
+use longshore_store::At;
 use std::time::Duration;
 
 use longshore_protocol::{ConversationId, sandbox::SandboxState};
@@ -42,10 +43,10 @@ async fn a_removed_box_is_followed_by_another() {
     let place = world.place(&server, "ann");
     touch(&place).await;
     let first = id(&server, "ann");
-    server.destroy(&owner("ann"), None).await.expect("it is removed");
+    server.destroy(&owner("ann"), At::Own).await.expect("it is removed");
     assert!(world.machine.boxes().is_empty() && world.rows().await.is_empty());
-    assert!(server.info(&owner("ann"), None).is_none());
-    server.destroy(&owner("ann"), None).await.expect("there is nothing to do");
+    assert!(server.info(&owner("ann"), At::Own).is_none());
+    server.destroy(&owner("ann"), At::Own).await.expect("there is nothing to do");
     touch(&place).await;
     assert_ne!(id(&server, "ann"), first);
 }
@@ -60,7 +61,7 @@ async fn a_box_can_be_removed_while_it_is_made() {
     until("it is begun", async || world.machine.count("created") > 0).await;
     let removed = {
         let server = server.clone();
-        tokio::spawn(async move { server.destroy(&owner("ann"), None).await })
+        tokio::spawn(async move { server.destroy(&owner("ann"), At::Own).await })
     };
     world.machine.release("created");
     removed.await.expect("an answer").expect("it is removed");
@@ -76,7 +77,7 @@ async fn what_cannot_be_removed_is_tried_again() {
     touch(&place).await;
     let first = id(&server, "ann");
     world.machine.refuse("destroy", Some(Error::Invalid("the engine sleeps".to_owned())));
-    server.destroy(&owner("ann"), None).await.expect("the wish is stored");
+    server.destroy(&owner("ann"), At::Own).await.expect("the wish is stored");
     // Whoever comes next is not kept waiting.
     touch(&place).await;
     assert_ne!(id(&server, "ann"), first);
@@ -95,7 +96,7 @@ async fn a_deleted_conversation_never_gets_a_box_again() {
     let size = TerminalSize { rows: 24, columns: 80 };
     let mut terminal = place.open_terminal(Command::new("cat"), size).await.expect("a terminal");
     world.store.delete_conversation(&owner("ann"), conversation).await.expect("it is deleted");
-    server.forget(&owner("ann"), conversation).await.expect("it is removed");
+    server.forget(&owner("ann"), At::Conversation(conversation)).await.expect("it is removed");
     assert!(world.machine.boxes().is_empty());
     // A tool that is still at work does not know.
     let told = place.metadata(".".as_ref()).await.expect_err("there is no box").to_string();
@@ -108,10 +109,10 @@ async fn a_deleted_conversation_never_gets_a_box_again() {
 async fn to_forget_what_never_was_is_no_error() {
     let world = World::new();
     let server = world.serve().await;
-    server.forget(&owner("ann"), ConversationId(uuid::Uuid::new_v4())).await.expect("nothing to do");
+    server.forget(&owner("ann"), At::Conversation(ConversationId(uuid::Uuid::new_v4()))).await.expect("nothing to do");
     let conversation = ConversationId(uuid::Uuid::new_v4());
     world.conversation_place(&server, conversation);
-    server.forget(&owner("ann"), conversation).await.expect("nothing to do");
+    server.forget(&owner("ann"), At::Conversation(conversation)).await.expect("nothing to do");
 }
 
 /// What there is after a server stopped that had a box awake, one asleep, one half made and one in a pool.
@@ -125,7 +126,7 @@ async fn shut_down(on_shutdown: OnShutdown) -> (World, Vec<Running>) {
     until("the pool is full", async || server.count_waiting() == 1).await;
     touch(&world.place(&server, "ann")).await;
     touch(&world.place(&server, "ben")).await;
-    server.pause(&owner("ben"), None).await.expect("it can sleep");
+    server.pause(&owner("ben"), At::Own).await.expect("it can sleep");
     world.machine.hold("create");
     let cleo = world.place(&server, "cleo");
     let used = tokio::spawn(async move { cleo.metadata(".".as_ref()).await });

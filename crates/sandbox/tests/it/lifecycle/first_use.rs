@@ -5,6 +5,7 @@ use longshore_protocol::{
     sandbox::{SandboxOptions, SandboxState},
 };
 use longshore_sandbox::{Error, Pool, Running};
+use longshore_store::At;
 use longshore_workspace::{Parents, Workspace as _};
 
 use super::world::{World, id, info, owner, state, touch, until, until_state, until_states};
@@ -15,11 +16,11 @@ async fn a_box_is_made_when_it_is_first_used_and_not_before() {
     let server = world.serve().await;
     let place = world.place(&server, "ann");
     let _awake = place.stay_awake();
-    assert!(server.info(&owner("ann"), None).is_none() && world.rows().await.is_empty());
+    assert!(server.info(&owner("ann"), At::Own).is_none() && world.rows().await.is_empty());
     for unmade in [
-        server.events(&owner("ann"), None, 0, 1).await.map(drop),
-        server.pause(&owner("ann"), None).await,
-        server.destroy(&owner("ann"), None).await.and(Err(Error::Gone(String::new()))),
+        server.events(&owner("ann"), At::Own, 0, 1).await.map(drop),
+        server.pause(&owner("ann"), At::Own).await,
+        server.destroy(&owner("ann"), At::Own).await.and(Err(Error::Gone(String::new()))),
     ] {
         assert!(matches!(unmade, Err(Error::Gone(_))), "{unmade:?}");
     }
@@ -67,7 +68,7 @@ async fn different_places_get_different_boxes() {
         touch(&place).await;
     }
     assert_eq!(world.machine.boxes().len(), 4);
-    assert!(server.info(&owner("ben"), Some(conversation)).is_none());
+    assert!(server.info(&owner("ben"), At::Conversation(conversation)).is_none());
 }
 
 #[tokio::test]
@@ -161,7 +162,7 @@ async fn there_are_no_more_boxes_than_the_operator_wants() {
     assert_eq!(server.count()[&SandboxState::Ready], 3);
     // Whoever removes one makes room.
     let user = (0..10).map(|number| format!("user{number}")).find(|user| state(&server, user).is_some());
-    server.destroy(&owner(&user.expect("a user")), None).await.expect("it is removed");
+    server.destroy(&owner(&user.expect("a user")), At::Own).await.expect("it is removed");
     touch(&world.place(&server, "late")).await;
     world.place(&server, "later").metadata(".".as_ref()).await.expect_err("there is no room");
 }
@@ -187,7 +188,7 @@ async fn a_relative_path_is_below_the_folder_of_the_place() {
     let place = world.place(&server, "ann");
     let folder = place.working_dir().join("sub");
     place.create_dir("sub".as_ref()).await.expect("a folder");
-    let below = server.place(&owner("ann"), None, &SandboxOptions::default(), &folder).expect("a place");
+    let below = server.place(&owner("ann"), At::Own, &SandboxOptions::default(), &folder).expect("a place");
     let mut file = below.write("file".as_ref(), Parents::Required).await.expect("a file");
     file.write(b"hello").await.expect("room");
     file.finish().await.expect("room");

@@ -2,6 +2,7 @@
 
 use longshore_protocol::sandbox::{ByteSize, ResourceLimits, SandboxEventBody, SandboxOptions, SandboxState};
 use longshore_sandbox::{Error, Place, Sandboxes, Stats};
+use longshore_store::At;
 
 use super::world::{World, events, id, info, owner, state, touch, until, until_state};
 
@@ -76,7 +77,7 @@ async fn a_box_that_sleeps_is_not_warned_anew_when_it_wakes() {
     let (world, server, place) = world().await;
     use_up(&world, 10, 85, true).await;
     until_warned(&server, &[("disk", 85)]).await;
-    server.pause(&owner("ann"), None).await.expect("it can sleep");
+    server.pause(&owner("ann"), At::Own).await.expect("it can sleep");
     let ben = world.place_with(&server, "ben", limited());
     touch(&ben).await;
     use_up(&world, 10, 85, true).await;
@@ -126,20 +127,20 @@ async fn limits_can_be_changed_and_stay_so() {
     let place = world.place(&server, "ann");
     let change = |memory: u64| ResourceLimits { memory: Some(ByteSize(memory)), ..ResourceLimits::default() };
     let ann = owner("ann");
-    let early = server.set_limits(&ann, None, change(LIMIT / 2)).await;
+    let early = server.set_limits(&ann, At::Own, change(LIMIT / 2)).await;
     assert!(matches!(early, Err(Error::Gone(_))), "{early:?}");
     touch(&place).await;
-    let beyond = server.set_limits(&ann, None, change(LIMIT + 1)).await;
+    let beyond = server.set_limits(&ann, At::Own, change(LIMIT + 1)).await;
     assert!(matches!(beyond, Err(Error::Invalid(_))), "{beyond:?}");
     world.machine.refuse("limit", Some(Error::Invalid("it holds more".to_owned())));
-    server.set_limits(&ann, None, change(LIMIT / 2)).await.expect_err("it is refused");
+    server.set_limits(&ann, At::Own, change(LIMIT / 2)).await.expect_err("it is refused");
     let made = id(&server, "ann");
     assert_eq!(
         (world.machine.spec(made).limits.memory, info(&server, "ann").options),
         (Some(LIMIT), world.rows().await.remove(0).options)
     );
     world.machine.refuse("limit", None);
-    server.set_limits(&ann, None, change(LIMIT / 2)).await.expect("room");
+    server.set_limits(&ann, At::Own, change(LIMIT / 2)).await.expect("room");
     let limits = longshore_sandbox::Limits { memory: Some(LIMIT / 2), disk: Some(LIMIT), ..Default::default() };
     assert_eq!(world.machine.spec(made).limits, limits);
     // Also for those who watch, and for the next server.

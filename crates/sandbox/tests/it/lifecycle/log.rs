@@ -1,6 +1,7 @@
 //! What is told of a box.
 
 use longshore_protocol::sandbox::{SandboxEvent, SandboxEventBody, SandboxState};
+use longshore_store::At;
 
 use super::world::{World, events, id, info, owner, states, touch, until, until_state, until_states};
 
@@ -10,7 +11,7 @@ async fn everything_that_happens_is_logged_in_order() {
     let server = world.serve().await;
     let place = world.place(&server, "ann");
     touch(&place).await;
-    server.pause(&owner("ann"), None).await.expect("it can sleep");
+    server.pause(&owner("ann"), At::Own).await.expect("it can sleep");
     touch(&place).await;
     world.machine.kill(id(&server, "ann"), "it ended with signal 9");
     until_state(&server, "ann", SandboxState::Lost).await;
@@ -29,7 +30,7 @@ async fn everything_that_happens_is_logged_in_order() {
     assert_eq!(states(&log).1, all.map(|(_, reason)| reason));
     assert!(log.iter().map(|event| event.seq).eq(0..7));
     assert!(log.is_sorted_by_key(|event| event.timestamp.0));
-    let later = server.events(&owner("ann"), None, 5, 1).await.expect("events");
+    let later = server.events(&owner("ann"), At::Own, 5, 1).await.expect("events");
     assert_eq!(later, log[5..6]);
     let row = world.rows().await.remove(0);
     assert_eq!((row.state, &*row.reason), (SandboxState::Ready, "it was started"));
@@ -50,10 +51,10 @@ async fn watchers_see_what_is_stored_also_of_later_boxes() {
         seen.clone()
     };
     touch(&place).await;
-    server.pause(&owner("ann"), None).await.expect("it can sleep");
+    server.pause(&owner("ann"), At::Own).await.expect("it can sleep");
     let first = see(3).await;
     assert_eq!(first, events(&server, "ann").await);
-    server.destroy(&owner("ann"), None).await.expect("it is removed");
+    server.destroy(&owner("ann"), At::Own).await.expect("it is removed");
     touch(&place).await;
     let all = see(5).await;
     assert_eq!(all[3..], events(&server, "ann").await);
@@ -68,7 +69,7 @@ async fn a_watcher_who_reads_nothing_holds_nobody_up() {
     let mut watcher = server.watch(&place);
     for _ in 0..200 {
         touch(&place).await;
-        server.pause(&owner("ann"), None).await.expect("it can sleep");
+        server.pause(&owner("ann"), At::Own).await.expect("it can sleep");
     }
     until("all is stored", async || events(&server, "ann").await.len() == 401).await;
     assert!(matches!(watcher.recv().await, Err(tokio::sync::broadcast::error::RecvError::Lagged(_))));
@@ -115,7 +116,7 @@ async fn boxes_are_counted_by_what_they_do() {
         touch(&world.place(&server, user)).await;
     }
     world.place(&server, "dan");
-    server.pause(&owner("ann"), None).await.expect("it can sleep");
+    server.pause(&owner("ann"), At::Own).await.expect("it can sleep");
     let counts = server.count();
     assert_eq!((counts[&SandboxState::Ready], counts[&SandboxState::Paused], counts.len()), (2, 1, 2));
 }

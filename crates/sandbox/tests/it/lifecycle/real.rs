@@ -10,7 +10,7 @@ use longshore_sandbox::{
     Backend, Backends, Bubblewrap, BubblewrapOptions, Deployment, Docker, DockerOptions, OnShutdown, Place, Pool,
     SandboxId, Sandboxes, Settings,
 };
-use longshore_store::{Keys, Sqlite, Store};
+use longshore_store::{At, Keys, Sqlite, Store};
 use longshore_workspace::{Command, ExitStatus, Parents, TerminalSize, Workspace as _};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -96,7 +96,7 @@ impl Drop for Ground {
 }
 
 fn place(server: &Sandboxes, user: &str, wish: SandboxOptions) -> Place {
-    server.place(&owner(user), None, &wish, Path::new("/workspace")).expect("a place")
+    server.place(&owner(user), At::Own, &wish, Path::new("/workspace")).expect("a place")
 }
 
 /// What a script says.
@@ -176,12 +176,12 @@ async fn lives(make: fn(&Deployment) -> Arc<dyn Backend>) {
     until("nothing of before is left", async || processes(&mark).is_empty()).await;
 
     // As it does if it dies asleep.
-    server.pause(&owner("ann"), None).await.expect("it can sleep");
+    server.pause(&owner("ann"), At::Own).await.expect("it can sleep");
     kill();
     assert_eq!(sh(&place, "cat file").await, "kept");
     assert_eq!(info(&server, "ann").id, made);
 
-    server.destroy(&owner("ann"), None).await.expect("it is removed");
+    server.destroy(&owner("ann"), At::Own).await.expect("it is removed");
     assert!(ground.found().await.is_empty() && ground.store.sandboxes().await.expect("rows").is_empty());
     assert_eq!(sh(&place, "ls").await, "");
 }
@@ -203,7 +203,7 @@ async fn outlives_the_server(make: fn(&Deployment) -> Arc<dyn Backend>) {
     sh(&place(&first, "ann", wish), "(setsid sh -c 'while sleep 0.05; do echo . >> beats; done' > /dev/null 2>&1 &)")
         .await;
     sh(&place(&first, "ben", idle_after(0)), "echo kept > file").await;
-    first.pause(&owner("ben"), None).await.expect("it can sleep");
+    first.pause(&owner("ben"), At::Own).await.expect("it can sleep");
     first.shutdown().await;
     drop(first);
 

@@ -1,5 +1,6 @@
 //! Servers that find the boxes of the last one, however it ended.
 
+use longshore_store::At;
 use std::time::Duration;
 
 use longshore_protocol::{
@@ -64,8 +65,8 @@ async fn a_box_that_was_stopped_or_failed_is_not_said_to_be_lost() {
 async fn what_nobody_needs_is_removed() {
     let world = World::new();
     let kept = world.store_conversation().await;
-    let stays = world.store_row(|row| row.conversation = Some(kept)).await;
-    let of_deleted = world.store_row(|row| row.conversation = Some(ConversationId(uuid::Uuid::new_v4()))).await;
+    let stays = world.store_row(|row| row.at = At::Conversation(kept)).await;
+    let of_deleted = world.store_row(|row| row.at = At::Conversation(ConversationId(uuid::Uuid::new_v4()))).await;
     let pooled = world.store_row(|row| row.owner = None).await;
     let doomed = world.store_row(|row| row.is_doomed = true).await;
     let doomed_without_box = world.store_row(|row| row.is_doomed = true).await;
@@ -123,7 +124,7 @@ async fn a_box_that_goes_during_a_look_is_not_taken_for_one_that_nobody_knows() 
         world.machine.hold("listed");
         let lists = world.machine.count("listed");
         until("somebody looks", async || world.machine.count("listed") > lists).await;
-        server.destroy(&owner("ann"), None).await.expect("it is removed");
+        server.destroy(&owner("ann"), At::Own).await.expect("it is removed");
         let stops = world.machine.count("stop");
         world.machine.release("listed");
         let lists = world.machine.count("listed");
@@ -147,7 +148,7 @@ async fn a_box_that_is_not_allowed_any_more_is_stopped_and_can_be_removed() {
     assert!(told.contains("network_mode bridge") || told.contains("no network here"), "{told}");
     assert!(told.contains("Remove it"), "{told}");
     assert_eq!(world.machine.count("start"), 1);
-    server.destroy(&owner("ann"), None).await.expect("it is removed");
+    server.destroy(&owner("ann"), At::Own).await.expect("it is removed");
     touch(&world.place(&server, "ann")).await;
     assert_ne!(id(&server, "ann"), made);
     assert_eq!(world.machine.spec(id(&server, "ann")).network, Network::Closed);
@@ -234,19 +235,19 @@ async fn a_box_goes_on_with_what_it_was_made_from() {
 async fn live(world: &World, server: &Sandboxes) {
     server.recover().await.expect("rows can be read");
     touch(&world.place(server, "ann")).await;
-    server.pause(&owner("ann"), None).await.expect("it can sleep");
+    server.pause(&owner("ann"), At::Own).await.expect("it can sleep");
     touch(&world.place(server, "ann")).await;
     let limits = ResourceLimits { pids: Some(50), ..ResourceLimits::default() };
-    server.set_limits(&owner("ann"), None, limits).await.expect("room");
+    server.set_limits(&owner("ann"), At::Own, limits).await.expect("room");
     let pooled = SandboxOptions { image: Some("fast".to_owned()), ..SandboxOptions::default() };
     touch(&world.place_with(server, "ben", pooled)).await;
     let conversation = world.store_conversation().await;
     touch(&world.conversation_place(server, conversation)).await;
-    server.destroy(&owner("ann"), None).await.expect("it is removed");
+    server.destroy(&owner("ann"), At::Own).await.expect("it is removed");
     touch(&world.place(server, "ann")).await;
     let forget = async {
         world.store.delete_conversation(&owner("ann"), conversation).await.expect("it is deleted");
-        server.forget(&owner("ann"), conversation).await.expect("it is removed");
+        server.forget(&owner("ann"), At::Conversation(conversation)).await.expect("it is removed");
     };
     forget.await;
     server.shutdown().await;
@@ -303,10 +304,10 @@ fn a_server_may_die_at_any_step() {
                     let place = world.place(&server, user);
                     let used = place.metadata(".".as_ref()).await;
                     assert!(used.is_ok(), "{what}: {used:?}");
-                    server.destroy(&owner(user), None).await.expect("it is removed");
+                    server.destroy(&owner(user), At::Own).await.expect("it is removed");
                 }
                 let only_pooled =
-                    async || world.rows().await.iter().all(|row| row.owner.is_none() || row.conversation.is_some());
+                    async || world.rows().await.iter().all(|row| row.owner.is_none() || row.at != At::Own);
                 until(&format!("{what}: nothing is left of them"), only_pooled).await;
                 world.in_order().await;
             });

@@ -1,5 +1,6 @@
 //! Boxes that sleep when nobody uses them, and what wakes them.
 
+use longshore_store::At;
 use std::time::Duration;
 
 use longshore_protocol::sandbox::{SandboxOptions, SandboxState};
@@ -19,7 +20,7 @@ fn sleeper() -> Command {
 }
 
 async fn pause(server: &Sandboxes) {
-    server.pause(&owner("ann"), None).await.expect("it can sleep");
+    server.pause(&owner("ann"), At::Own).await.expect("it can sleep");
     assert_eq!(state(server, "ann"), Some(SandboxState::Paused));
 }
 
@@ -72,7 +73,7 @@ async fn every_kind_of_use_wakes_a_box() {
     wakes!(terminal.control.resize(SIZE));
     wakes!(terminal.control.signal_foreground(Signal::Continue));
     wakes!(terminal.control.signal(Signal::Continue));
-    wakes!(server.resume(&owner("ann"), None));
+    wakes!(server.resume(&owner("ann"), At::Own));
 }
 
 #[tokio::test]
@@ -197,7 +198,7 @@ async fn whoever_comes_while_a_box_falls_asleep_wakes_it() {
     world.machine.hold("paused");
     let asleep = {
         let server = server.clone();
-        tokio::spawn(async move { server.pause(&owner("ann"), None).await })
+        tokio::spawn(async move { server.pause(&owner("ann"), At::Own).await })
     };
     until("it falls asleep", async || world.machine.count("paused") > 0).await;
     let used = tokio::spawn(async move { touch(&place).await });
@@ -218,7 +219,7 @@ async fn a_box_that_cannot_be_put_to_sleep_or_woken_stays_as_it_is() {
     touch(&place).await;
     let refusal = Error::Invalid("not now".to_owned());
     world.machine.refuse("pause", Some(refusal.clone()));
-    server.pause(&owner("ann"), None).await.expect_err("it is refused");
+    server.pause(&owner("ann"), At::Own).await.expect_err("it is refused");
     touch(&place).await;
     assert_eq!(world.machine.count("resume"), 0);
     world.machine.refuse("pause", None);

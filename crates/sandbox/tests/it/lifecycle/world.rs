@@ -12,7 +12,7 @@ use longshore_protocol::{
     sandbox::{SandboxEvent, SandboxEventBody, SandboxInfo, SandboxOptions, SandboxState},
 };
 use longshore_sandbox::{Backends, Place, SandboxId, Sandboxes, Settings};
-use longshore_store::{Keys, NewConversation, Owner, Sandbox, Sqlite, Store};
+use longshore_store::{At, Keys, NewConversation, Owner, Sandbox, Sqlite, Store};
 use longshore_workspace::Workspace as _;
 use tempfile::TempDir;
 
@@ -72,12 +72,14 @@ impl World {
 
     /// The place of a user who wants something.
     pub(crate) fn place_with(&self, server: &Sandboxes, user: &str, wish: SandboxOptions) -> Place {
-        server.place(&owner(user), None, &wish, self.folder.path()).expect("a place")
+        server.place(&owner(user), At::Own, &wish, self.folder.path()).expect("a place")
     }
 
     /// The place of a conversation of Ann that has a box for itself.
     pub(crate) fn conversation_place(&self, server: &Sandboxes, id: ConversationId) -> Place {
-        server.place(&owner("ann"), Some(id), &SandboxOptions::default(), self.folder.path()).expect("a place")
+        server
+            .place(&owner("ann"), At::Conversation(id), &SandboxOptions::default(), self.folder.path())
+            .expect("a place")
     }
 
     pub(crate) async fn rows(&self) -> Vec<Sandbox> {
@@ -89,7 +91,7 @@ impl World {
         let mut row = Sandbox {
             id: SandboxId::random().0,
             owner: Some(owner("ann")),
-            conversation: None,
+            at: At::Own,
             backend: NAME.to_owned(),
             options: SandboxOptions { backend: Some(NAME.to_owned()), ..SandboxOptions::default() },
             working_dir: self.folder.path().to_str().expect("text").to_owned(),
@@ -127,6 +129,7 @@ impl World {
             owner: owner("ann"),
             created_at: ago(Duration::ZERO),
             parent: None,
+            workspace: None,
             definition,
             progress: Progress::default(),
             tags: IndexMap::default(),
@@ -176,7 +179,7 @@ pub(crate) async fn touch(place: &Place) {
 
 /// The box of a user.
 pub(crate) fn info(server: &Sandboxes, user: &str) -> SandboxInfo {
-    server.info(&owner(user), None).expect("a box")
+    server.info(&owner(user), At::Own).expect("a box")
 }
 
 pub(crate) fn id(server: &Sandboxes, user: &str) -> SandboxId {
@@ -184,7 +187,7 @@ pub(crate) fn id(server: &Sandboxes, user: &str) -> SandboxId {
 }
 
 pub(crate) fn state(server: &Sandboxes, user: &str) -> Option<SandboxState> {
-    server.info(&owner(user), None).map(|info| info.state)
+    server.info(&owner(user), At::Own).map(|info| info.state)
 }
 
 pub(crate) async fn until_state(server: &Sandboxes, user: &str, wanted: SandboxState) {
@@ -193,7 +196,7 @@ pub(crate) async fn until_state(server: &Sandboxes, user: &str, wanted: SandboxS
 
 /// All stored events of a user's box.
 pub(crate) async fn events(server: &Sandboxes, user: &str) -> Vec<SandboxEvent> {
-    server.events(&owner(user), None, 0, 1000).await.expect("events")
+    server.events(&owner(user), At::Own, 0, 1000).await.expect("events")
 }
 
 /// Waits until a user's box has been in these states and no others, and returns why.

@@ -36,10 +36,33 @@ async fn create_conversation(
     ApiJson(wish): ApiJson<StartConversation>,
 ) -> Result<(StatusCode, JsonText), ApiError> {
     state.activity().touch();
+    let wish = within_reach(&state, &principal, wish).await?;
     let (info, made) = Box::pin(state.engine().create(principal.user(), wish, query.wanted())).await?;
     let status = match made {
         Made::New => StatusCode::CREATED,
         Made::Before => StatusCode::OK,
     };
     Ok((status, JsonText(info.0)))
+}
+
+/// A wish for a conversation where `principal` may have one. Who is bound to a workspace works in that one.
+pub(crate) async fn within_reach(
+    state: &AppState,
+    principal: &Principal,
+    mut wish: StartConversation,
+) -> Result<StartConversation, ApiError> {
+    let Some(bound) = principal.workspace() else { return Ok(wish) };
+    let workspace = &mut wish.workspace;
+    if workspace.sandbox.is_some() || workspace.workspace_id.is_some_and(|id| id != bound) {
+        return Err(ApiError::forbidden("This key opens one workspace only: leave sandbox and workspace_id out."));
+    }
+    workspace.workspace_id = Some(bound);
+    let store = state.engine().store();
+    for id in wish.conversation_id.iter().chain(&wish.parent_conversation_id) {
+        // What is not there is told by whoever looks for it.
+        if store.is_in_workspace(principal.user(), *id, bound).await? == Some(false) {
+            return Err(ApiError::not_found(format!("Conversation not found: {id}")));
+        }
+    }
+    Ok(wish)
 }

@@ -14,6 +14,7 @@ use utoipa_axum::routes;
 use super::{Id, SkillsQuery, plain_not_found};
 use crate::{
     ApiError, Principal,
+    auth::in_reach,
     extract::{ApiPath, ApiQuery},
     respond::{Json, JsonText},
     routing::Routes,
@@ -68,7 +69,12 @@ async fn get_conversations(
     if ids.len() > MAX_IDS {
         return Err(Error::Invalid { field: "ids", reason: format!("at most {MAX_IDS} ids are allowed") }.into());
     }
-    let infos = state.engine().get_many(principal.user(), &ids, SkillsQuery { include_skills }.wanted()).await?;
+    let mut infos = state.engine().get_many(principal.user(), &ids, SkillsQuery { include_skills }.wanted()).await?;
+    for (id, info) in ids.iter().zip(&mut infos) {
+        if in_reach(&state, &principal, *id).await.is_err() {
+            *info = None;
+        }
+    }
     Ok(JsonText::list(infos.iter().map(|info| info.as_ref().map_or(&b"null"[..], |info| &info.0[..]))))
 }
 

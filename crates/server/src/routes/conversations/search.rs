@@ -88,6 +88,7 @@ async fn search_conversations(
     let SearchQuery { page_id, limit, status, sort_order, include_skills } = query;
     let query = ConversationQuery {
         status,
+        workspace: principal.workspace(),
         order: sort_order.into(),
         // A page that is not there is the first one, as on the official server.
         from: page_id.and_then(|id| id.parse().ok()),
@@ -114,5 +115,5 @@ async fn count_conversations(
     principal: Principal,
     ApiQuery(query): ApiQuery<CountQuery>,
 ) -> Result<Json<u64>, ApiError> {
-    Ok(Json(state.engine().count(principal.user(), query.status).await?))
+    Ok(Json(state.engine().count(principal.user(), query.status, principal.workspace()).await?))
 }

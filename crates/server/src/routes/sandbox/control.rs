@@ -34,8 +34,8 @@ struct ChangeSandbox {
     (status = 409, body = ErrorBody, description = "The box cannot take them; the detail says why."),
 ))]
 async fn change_sandbox(place: Place, ApiJson(change): ApiJson<ChangeSandbox>) -> Result<Json<Success>, ApiError> {
-    let Place { sandboxes, owner, conversation } = place;
-    sandboxes.set_limits(&owner, conversation, change.resource_limits).await.map_err(refused)?;
+    let Place { sandboxes, owner, at } = place;
+    sandboxes.set_limits(&owner, at, change.resource_limits).await.map_err(refused)?;
     Ok(Json(Success::OK))
 }
 
@@ -46,7 +46,7 @@ async fn change_sandbox(place: Place, ApiJson(change): ApiJson<ChangeSandbox>) -
     (status = 409, body = ErrorBody, description = "The box cannot be made, started or stopped; the detail says why."),
 ))]
 async fn pause_sandbox(place: Place) -> Result<Json<Success>, ApiError> {
-    place.sandboxes.pause(&place.owner, place.conversation).await.map_err(refused)?;
+    place.sandboxes.pause(&place.owner, place.at).await.map_err(refused)?;
     Ok(Json(Success::OK))
 }
 
@@ -57,7 +57,7 @@ async fn pause_sandbox(place: Place) -> Result<Json<Success>, ApiError> {
     (status = 409, body = ErrorBody, description = "The box cannot be made, started or stopped; the detail says why."),
 ))]
 async fn resume_sandbox(place: Place) -> Result<Json<Success>, ApiError> {
-    place.sandboxes.resume(&place.owner, place.conversation).await.map_err(refused)?;
+    place.sandboxes.resume(&place.owner, place.at).await.map_err(refused)?;
     Ok(Json(Success::OK))
 }
 
@@ -68,6 +68,6 @@ async fn resume_sandbox(place: Place) -> Result<Json<Success>, ApiError> {
     (status = 409, body = ErrorBody, description = "The box cannot be made, started or stopped; the detail says why."),
 ))]
 async fn remove_sandbox(place: Place) -> Result<Json<Success>, ApiError> {
-    place.sandboxes.destroy(&place.owner, place.conversation).await.map_err(refused)?;
+    place.sandboxes.destroy(&place.owner, place.at).await.map_err(refused)?;
     Ok(Json(Success::OK))
 }

@@ -42,8 +42,8 @@ async fn read_sandbox_events(
     place: Place,
     ApiQuery(query): ApiQuery<EventsQuery>,
 ) -> Result<Json<SandboxEventPage>, ApiError> {
-    let Place { sandboxes, owner, conversation } = place;
-    let items = sandboxes.events(&owner, conversation, query.from_seq, MAX_EVENTS).await.map_err(refused)?;
+    let Place { sandboxes, owner, at } = place;
+    let items = sandboxes.events(&owner, at, query.from_seq, MAX_EVENTS).await.map_err(refused)?;
     let next_seq = items.last().map_or(query.from_seq, |event| event.seq + 1);
     Ok(Json(SandboxEventPage { items, next_seq }))
 }

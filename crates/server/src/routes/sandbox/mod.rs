@@ -7,7 +7,7 @@ mod read;
 use axum::{extract::FromRequestParts, http::request::Parts};
 use longshore_protocol::ConversationId;
 use longshore_sandbox::{Error, Sandboxes};
-use longshore_store::Owner;
+use longshore_store::{At, Owner};
 use serde::Deserialize;
 
 use crate::{ApiError, Principal, extract::ApiPath, routing::Routes, state::AppState};
@@ -20,7 +20,7 @@ pub(super) fn router() -> Routes {
 struct Place {
     sandboxes: Sandboxes,
     owner: Owner,
-    conversation: Option<ConversationId>,
+    at: At,
 }
 
 #[derive(Deserialize)]
@@ -38,14 +38,11 @@ impl FromRequestParts<AppState> for Place {
         let owner = principal.user().clone();
         let sandboxes = state.workspaces().sandboxes();
         let sandboxes = sandboxes.ok_or_else(|| ApiError::not_found("This server makes no boxes"))?;
-        let conversation = match conversation_id {
-            Some(id) => {
-                let workspace = state.engine().workspace_definition(&owner, id).await?;
-                sandboxes.has_own(&workspace).then_some(id)
-            }
-            None => None,
+        let at = match conversation_id {
+            Some(id) => sandboxes.at(&state.engine().workspace_definition(&owner, id).await?, id),
+            None => state.workspaces().at(&principal),
         };
-        Ok(Self { sandboxes, owner, conversation })
+        Ok(Self { sandboxes, owner, at })
     }
 }
 

@@ -17,6 +17,6 @@ pub(super) fn router() -> Routes {
     (status = 409, body = ErrorBody, description = "The box cannot be made, started or stopped; the detail says why."),
 ))]
 async fn read_sandbox(place: Place) -> Result<Json<SandboxInfo>, ApiError> {
-    let info = place.sandboxes.info(&place.owner, place.conversation);
+    let info = place.sandboxes.info(&place.owner, place.at);
     info.map(Json).ok_or_else(|| ApiError::not_found("There is no box yet; it is made when it is first used"))
 }

@@ -3,8 +3,8 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use longshore_protocol::{ConversationId, conversation::ExecutionStatus};
 use longshore_store::{
-    BashQuery, Conversation, ConversationOrder, ConversationQuery, Created, Error, EventFilter, NewConversation, Owner,
-    Store,
+    At, BashQuery, Conversation, ConversationOrder, ConversationQuery, Created, Error, EventFilter, NewConversation,
+    Owner, Store,
 };
 use tokio::task::JoinSet;
 
@@ -51,7 +51,7 @@ pub(crate) async fn one_of_many_creators_wins(store: Arc<dyn Store>) {
     assert_eq!(results.iter().filter(|created| **created == Created::New).count(), 1);
     let existing = Created::Existing(Box::new(as_stored(&new)));
     assert_eq!(results.iter().filter(|created| **created == existing).count(), 31);
-    assert_eq!(store.count_conversations(&owner, None).await.unwrap(), 1);
+    assert_eq!(store.count_conversations(&owner, None, None).await.unwrap(), 1);
 }
 
 pub(crate) async fn owners_do_not_meet(store: Arc<dyn Store>) {
@@ -60,8 +60,8 @@ pub(crate) async fn owners_do_not_meet(store: Arc<dyn Store>) {
     let new = NewConversation { parent: Some(parent), ..samples::conversation(&ann) };
     let id = new.id;
     store.create_conversation(new.clone()).await.unwrap();
-    store.append_bash(&ann, Some(id), vec![samples::bash_command(0).into()], u64::MAX).await.unwrap();
-    store.append_bash(&ann, None, vec![samples::bash_command(0).into()], u64::MAX).await.unwrap();
+    store.append_bash(&ann, At::Conversation(id), vec![samples::bash_command(0).into()], u64::MAX).await.unwrap();
+    store.append_bash(&ann, At::Own, vec![samples::bash_command(0).into()], u64::MAX).await.unwrap();
     store.set_setting(&ann, "theme", Some("dark".into())).await.unwrap();
     store.set_secret(&ann, "KEY", Some(samples::secret("x"))).await.unwrap();
 
@@ -69,16 +69,16 @@ pub(crate) async fn owners_do_not_meet(store: Arc<dyn Store>) {
     assert_eq!(store.conversation(&bob, id).await.unwrap(), None);
     assert_eq!(list(&store, &bob, ConversationQuery::default()).await, []);
     assert_eq!(list(&store, &bob, ConversationQuery { from: Some(id), ..Default::default() }).await, []);
-    assert_eq!(store.count_conversations(&bob, None).await.unwrap(), 0);
-    assert_eq!(store.count_conversations(&bob, Some(ExecutionStatus::Idle)).await.unwrap(), 0);
+    assert_eq!(store.count_conversations(&bob, None, None).await.unwrap(), 0);
+    assert_eq!(store.count_conversations(&bob, Some(ExecutionStatus::Idle), None).await.unwrap(), 0);
     assert_eq!(store.children(&bob, parent).await.unwrap(), []);
     let all = BashQuery { limit: 10, ..Default::default() };
-    assert_eq!(store.find_bash(&bob, None, all.clone()).await.unwrap().items, []);
-    assert_eq!(store.clear_bash(&bob, None).await.unwrap(), 0);
+    assert_eq!(store.find_bash(&bob, At::Own, all.clone()).await.unwrap().items, []);
+    assert_eq!(store.clear_bash(&bob, At::Own).await.unwrap(), 0);
     let refused = [
-        store.find_bash(&bob, Some(id), all.clone()).await.map(|_| ()),
-        store.append_bash(&bob, Some(id), vec![samples::bash_command(0).into()], u64::MAX).await,
-        store.clear_bash(&bob, Some(id)).await.map(|_| ()),
+        store.find_bash(&bob, At::Conversation(id), all.clone()).await.map(|_| ()),
+        store.append_bash(&bob, At::Conversation(id), vec![samples::bash_command(0).into()], u64::MAX).await,
+        store.clear_bash(&bob, At::Conversation(id)).await.map(|_| ()),
     ];
     for result in refused {
         assert!(matches!(result, Err(Error::NoSuchConversation(missing)) if missing == id), "{result:?}");
@@ -91,8 +91,8 @@ pub(crate) async fn owners_do_not_meet(store: Arc<dyn Store>) {
 
     assert!(store.conversation(&ann, id).await.unwrap().is_some());
     assert_eq!(store.children(&ann, parent).await.unwrap(), [id]);
-    assert_eq!(store.find_bash(&ann, Some(id), all.clone()).await.unwrap().items.len(), 1);
-    assert_eq!(store.find_bash(&ann, None, all).await.unwrap().items.len(), 1);
+    assert_eq!(store.find_bash(&ann, At::Conversation(id), all.clone()).await.unwrap().items.len(), 1);
+    assert_eq!(store.find_bash(&ann, At::Own, all).await.unwrap().items.len(), 1);
     assert_eq!(store.setting(&ann, "theme").await.unwrap(), Some("dark".into()));
     assert_eq!(store.secrets(&ann).await.unwrap().len(), 1);
 }
@@ -201,7 +201,7 @@ pub(crate) async fn deletion_takes_everything(store: Arc<dyn Store>) {
     let mut commit = samples::commit(0, vec![samples::pause(0)]);
     commit.calls = vec![samples::call("agent", 1)];
     store.commit(id, commit).await.unwrap();
-    store.append_bash(&owner, Some(id), vec![samples::bash_command(0).into()], u64::MAX).await.unwrap();
+    store.append_bash(&owner, At::Conversation(id), vec![samples::bash_command(0).into()], u64::MAX).await.unwrap();
 
     assert!(store.delete_conversation(&owner, id).await.unwrap());
     assert!(!store.delete_conversation(&owner, id).await.unwrap());

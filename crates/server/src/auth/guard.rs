@@ -1,0 +1,67 @@
+//! What stands before routes: who asks, whether the key is good for it, and whether it reaches so far.
+
+use axum::{
+    extract::{RawPathParams, Request, State},
+    http::HeaderMap,
+    middleware::Next,
+    response::Response,
+};
+use longshore_protocol::{ConversationId, account::Scope};
+
+use super::{Principal, key_in};
+use crate::{ApiError, state::AppState};
+
+/// Lets a request through only if it has a principal whose key is good for it, before anything of its body is read.
+pub(crate) async fn require_principal(
+    State(state): State<AppState>,
+    parameters: RawPathParams,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    let scope = if request.method().is_safe() { Scope::Read } else { Scope::Write };
+    let principal = principal(&state, request.headers()).await?;
+    principal.require(scope)?;
+    if let Some((_, id)) = parameters.iter().find(|(name, _)| *name == "conversation_id")
+        && let Ok(id) = id.parse()
+    {
+        in_reach(&state, &principal, id).await?;
+    }
+    Ok(pass(principal, request, next).await)
+}
+
+/// Lets a request through only if it is an admin's.
+pub(crate) async fn require_admin(
+    State(state): State<AppState>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    let principal = principal(&state, request.headers()).await?;
+    principal.require(Scope::Admin)?;
+    Ok(pass(principal, request, next).await)
+}
+
+/// Nothing if `principal` is not bound to another workspace than the conversation's. Whose conversation it is, whoever
+/// looks for it finds out.
+///
+/// # Errors
+/// 404, as if it were not there.
+pub(crate) async fn in_reach(state: &AppState, principal: &Principal, id: ConversationId) -> Result<(), ApiError> {
+    let Some(bound) = principal.workspace() else { return Ok(()) };
+    match state.engine().store().is_in_workspace(principal.user(), id, bound).await? {
+        Some(true) => Ok(()),
+        _ => Err(ApiError::not_found(format!("Conversation not found: {id}"))),
+    }
+}
+
+async fn principal(state: &AppState, headers: &HeaderMap) -> Result<Principal, ApiError> {
+    if let Some(anybody) = state.authenticator().anybody() {
+        return Ok(anybody);
+    }
+    let key = key_in(headers).ok_or_else(ApiError::unauthorized)?;
+    Ok(state.authenticator().authenticate(key).await?)
+}
+
+async fn pass(principal: Principal, mut request: Request, next: Next) -> Response {
+    request.extensions_mut().insert(principal);
+    next.run(request).await
+}
