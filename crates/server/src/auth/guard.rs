@@ -1,7 +1,7 @@
 //! What stands before routes: who asks, whether the key is good for it, and whether it reaches so far.
 
 use axum::{
-    extract::{RawPathParams, Request, State},
+    extract::{RawPathParams, Request, State, rejection::RawPathParamsRejection},
     http::HeaderMap,
     middleware::Next,
     response::Response,
@@ -14,16 +14,16 @@ use crate::{ApiError, state::AppState};
 /// Lets a request through only if it has a principal whose key is good for it, before anything of its body is read.
 pub(crate) async fn require_principal(
     State(state): State<AppState>,
-    parameters: RawPathParams,
+    parameters: Result<RawPathParams, RawPathParamsRejection>,
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
     let scope = if request.method().is_safe() { Scope::Read } else { Scope::Write };
     let principal = principal(&state, request.headers()).await?;
     principal.require(scope)?;
-    if let Some((_, id)) = parameters.iter().find(|(name, _)| *name == "conversation_id")
-        && let Ok(id) = id.parse()
-    {
+    // What is no id is refused by whoever reads it.
+    let named = parameters.as_ref().ok().and_then(|all| all.iter().find(|(name, _)| *name == "conversation_id"));
+    if let Some(id) = named.and_then(|(_, id)| id.parse().ok()) {
         in_reach(&state, &principal, id).await?;
     }
     Ok(pass(principal, request, next).await)

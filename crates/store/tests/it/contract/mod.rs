@@ -1,17 +1,20 @@
 //! What every implementation of [`longshore_store::Store`] promises: [`suite`] makes a test of each promise.
 
+pub(crate) mod accounts;
 pub(crate) mod bash;
 pub(crate) mod conversations;
 pub(crate) mod events;
 pub(crate) mod finding;
 pub(crate) mod sandboxes;
 pub(crate) mod settings;
+pub(crate) mod workspaces;
 
 /// `suite!(open)` makes the tests for stores that `open()` makes: a value with `store() -> Arc<dyn Store>`.
 macro_rules! suite {
     ($open:path) => {
         $crate::contract::suite! {
             $open,
+            accounts: [users_are_kept_by_name, users_change, keys_are_found_and_end];
             bash: [events_come_in_order, filters_combine, scopes_are_apart, unfinished_commands_are_found, pages_join, the_oldest_make_room];
             conversations: [
                 a_conversation_comes_back_as_it_was, one_of_many_creators_wins, owners_do_not_meet,
@@ -26,6 +29,7 @@ macro_rules! suite {
             finding: [pages_join, every_filter_counts_and_finds, text_is_found_in_messages_only];
             sandboxes: [a_place_has_one_box, changes_and_events_are_kept, a_pooled_box_is_claimed_once, old_events_go];
             settings: [settings_are_kept, secrets_are_kept, a_closed_store_says_so];
+            workspaces: [workspaces_are_their_owners, conversations_and_commands_are_found_by_workspace];
         }
     };
     ($open:path, $($module:ident: [$($name:ident),* $(,)?];)*) => {
