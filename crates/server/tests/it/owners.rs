@@ -1,8 +1,10 @@
-//! Two users of one server: neither finds anything of the other, on any route that the document has.
+//! Two users of one server: neither finds anything of the other, on any route that the document has, and no key opens more
+//! than it may.
 
 use std::{cmp::Reverse, collections::BTreeSet};
 
 use async_trait::async_trait;
+use longshore_protocol::account::{Scope, UserRole};
 use longshore_server::{Authenticator, Principal, auth::Denied};
 use longshore_testkit::{call, say};
 use reqwest::{Method, RequestBuilder, StatusCode, multipart::Form, multipart::Part};
@@ -16,7 +18,10 @@ use crate::{
 /// Stands in everything that Ann has and in nothing that Bob says.
 const MARK: &str = "annmark";
 
-/// Knows two users, whose keys are their names.
+/// Routes that ask for no key.
+const OPEN: [&str; 5] = ["/", "/alive", "/health", "/ready", "/server_info"];
+
+/// Knows two users, whose keys are their names, keys of Ann with which less can be done, and an admin.
 #[derive(Debug)]
 struct AnnAndBob;
 
@@ -27,7 +32,18 @@ impl Authenticator for AnnAndBob {
     }
 
     async fn authenticate(&self, key: &str) -> Result<Principal, Denied> {
-        if ["ann", "bob"].contains(&key) { Ok(Principal::new(key)) } else { Err(Denied::Unknown) }
+        let ann = |scopes| Principal::new("ann").with(UserRole::User, scopes);
+        Ok(match key {
+            "ann" | "bob" => Principal::new(key),
+            "root" => Principal::new(key).as_admin(),
+            "reader" => ann(vec![Scope::Read]),
+            "writer" => ann(vec![Scope::Write]),
+            "would-be-admin" => ann(Scope::ALL.to_vec()),
+            "admin-without-scope" => Principal::new("root").with(UserRole::Admin, vec![Scope::Read, Scope::Write]),
+            // To a workspace that Ann has not.
+            "bound" => Principal::new("ann").bound_to(uuid::Uuid::nil()),
+            _ => return Err(Denied::Unknown),
+        })
     }
 }
 
@@ -86,13 +102,13 @@ impl World {
         Self { document, conversation, folder, event, sha, commands: commands.try_into().unwrap(), server }
     }
 
-    /// All operations below `/api`, those that end something last.
+    /// All operations that ask for a key, those that end something last.
     fn operations(&self) -> Vec<Operation<'_>> {
         let mut operations: Vec<_> = self.document["paths"]
             .as_object()
             .unwrap()
             .iter()
-            .filter(|(path, _)| path.starts_with("/api"))
+            .filter(|(path, _)| !OPEN.contains(&path.as_str()))
             .flat_map(|(path, item)| {
                 item.as_object().unwrap().iter().map(move |(method, description)| Operation {
                     method: method.to_uppercase().parse().unwrap(),
@@ -146,6 +162,9 @@ impl World {
                 return Some(format!("{}/file", self.folder));
             }
             "path" => &self.folder,
+            // A user and a key that are not there.
+            "name" => return Some("nobody".to_owned()),
+            "key_id" => return Some("0".repeat(16)),
             _ => return None,
         };
         Some(text.clone())
@@ -203,6 +222,10 @@ impl Operation<'_> {
         self.path.contains("{conversation_id}")
     }
 
+    fn is_for_admins(&self) -> bool {
+        self.path.starts_with("/admin/")
+    }
+
     fn is_removal(&self) -> bool {
         self.method == Method::DELETE || self.path.ends_with("/stop")
     }
@@ -219,6 +242,19 @@ async fn no_route_gives_one_user_anything_of_another() {
         let unauthorized = (StatusCode::UNAUTHORIZED, json!({"detail": "Unauthorized"}));
         assert_eq!(answer(world.request(operation)).await, unauthorized, "{name}");
         assert_eq!(answer(as_user(operation, "eve")).await, unauthorized, "{name}");
+        if operation.is_for_admins() {
+            for key in ["ann", "would-be-admin", "admin-without-scope"] {
+                assert_eq!(answer(as_user(operation, key)).await.0, StatusCode::FORBIDDEN, "{name} as {key}");
+            }
+            let status = answer(as_user(operation, "root")).await.0;
+            assert!(status.is_success() || status == StatusCode::NOT_FOUND, "{name} as root: {status}");
+            continue;
+        }
+        let too_little = if operation.method == Method::GET { "writer" } else { "reader" };
+        assert_eq!(answer(as_user(operation, too_little)).await.0, StatusCode::FORBIDDEN, "{name} as {too_little}");
+        if operation.is_inside() {
+            assert_eq!(answer(as_user(operation, "bound")).await.0, StatusCode::NOT_FOUND, "{name} with a bound key");
+        }
         let (status, body) = answer(as_user(operation, "bob")).await;
         assert!(!body.to_string().contains(MARK), "{name} shows {body}");
         if operation.is_inside() {
@@ -227,11 +263,12 @@ async fn no_route_gives_one_user_anything_of_another() {
     }
     // All requests were right: Ann gets what she asks for, and Bob has changed nothing of it.
     let mut shown = BTreeSet::new();
-    for operation in &operations {
+    for operation in operations.iter().filter(|operation| !operation.is_for_admins()) {
         let name = format!("{} {}", operation.method, operation.path);
         let (status, body) = answer(as_user(operation, "ann")).await;
         let is_busy = status == StatusCode::CONFLICT && operation.path.ends_with("/run");
-        let is_about_nothing = !operation.is_inside() && operation.path.contains("/file/")
+        let is_about_nothing = operation.path.starts_with("/keys")
+            || !operation.is_inside() && operation.path.contains("/file/")
             || !operation.is_inside() && operation.path.contains("/git/");
         assert!(status.is_success() || is_busy || is_about_nothing, "{name}: {status} {body}");
         if body.to_string().contains(MARK) {
