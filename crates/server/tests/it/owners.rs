@@ -296,6 +296,16 @@ async fn no_socket_gives_one_user_anything_of_another() {
     assert_eq!(bob.next().await.json()["code"], "JSONDecodeError", "nothing else comes first");
     ann.send(&json!({"command": format!("echo {MARK}")}).to_string()).await;
     ann.until(|frame| frame["exit_code"] == 0).await;
+
+    for path in [&*events, "/sockets/bash-events"] {
+        let refused = world.server.try_socket(path, &key("writer")).await.unwrap_err().to_string();
+        assert!(refused.contains("403"), "{path}: {refused}");
+        let mut reader = world.server.try_socket(path, &key("reader")).await.unwrap();
+        reader.send(&json!({"command": "echo x", "role": "user", "content": []}).to_string()).await;
+        reader.until(|frame| frame["code"] == "Forbidden").await;
+    }
+    let mut bound = world.server.try_socket(&events, &key("bound")).await.unwrap();
+    assert_eq!(bound.next().await, Said::Closed(4004));
     bob.send("x").await;
     assert_eq!(bob.next().await.json()["code"], "JSONDecodeError", "nothing else came meanwhile");
     world.server.stop().await;

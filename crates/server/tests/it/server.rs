@@ -9,9 +9,15 @@ use std::{
 
 use longshore_engine::{Clock, Engine, Parts};
 use longshore_llm::{Models, ModelsOptions};
-use longshore_protocol::Secret;
+use longshore_protocol::{
+    Secret,
+    account::{Scope, UserOptions, UserRole},
+};
 use longshore_sandbox::{Backends, LocalBackend, Sandboxes, Settings};
-use longshore_server::{Authenticator, Options, SandboxPlaces, Server, StoredOptions, auth::StaticKeys};
+use longshore_server::{
+    Accounts, Authenticator, Chain, KeyWish, Options, SandboxPlaces, Server, StoredKeys, StoredOptions, UserWish,
+    auth::StaticKeys,
+};
 use longshore_store::{Keys, Sqlite, Store};
 use longshore_testkit::ScriptedServer;
 use longshore_tools::Registry;
@@ -33,12 +39,14 @@ pub(crate) struct Setup {
     pub(crate) options: Options,
     pub(crate) authenticator: Arc<dyn Authenticator>,
     pub(crate) max_concurrent_runs: usize,
+    /// Users in the store, besides whom the authenticator knows; the first is an admin.
+    pub(crate) users: &'static [&'static str],
 }
 
 impl Default for Setup {
     fn default() -> Self {
         let authenticator = Arc::new(StaticKeys::new([]));
-        Self { options: Options::default(), authenticator, max_concurrent_runs: 10 }
+        Self { options: Options::default(), authenticator, max_concurrent_runs: 10, users: &[] }
     }
 }
 
@@ -48,6 +56,7 @@ pub(crate) struct TestServer {
     pub(crate) folder: PathBuf,
     provider: OnceLock<ScriptedServer>,
     store: Arc<Sqlite>,
+    pub(crate) accounts: Accounts,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<std::io::Result<()>>,
     directory: Arc<TempDir>,
@@ -70,11 +79,19 @@ impl TestServer {
     }
 
     async fn within(directory: Arc<TempDir>, setup: Setup) -> Self {
-        let Setup { options, authenticator, max_concurrent_runs } = setup;
+        let Setup { options, authenticator, max_concurrent_runs, users } = setup;
         let folder = directory.path().canonicalize().unwrap().join("work");
         std::fs::create_dir_all(&folder).unwrap();
         let store = Sqlite::open(&directory.path().join("store.db"), Keys::new(&Secret::new("test"), &[])).unwrap();
         let store = Arc::new(store);
+        let accounts = Accounts::new(Arc::clone(&store) as Arc<dyn Store>);
+        for (number, name) in users.iter().enumerate() {
+            let role = if number == 0 { UserRole::Admin } else { UserRole::User };
+            let wish = UserWish { name: name.parse().unwrap(), role, options: UserOptions::default() };
+            accounts.add_user(wish).await.unwrap();
+        }
+        let stored = StoredKeys::open(Arc::clone(&store) as Arc<dyn Store>).await.unwrap();
+        let authenticator = Arc::new(Chain(vec![authenticator, Arc::new(stored)]));
         // Without the start files of whoever runs the tests.
         let mut local = LocalOptions::new(&folder);
         local.env.push(("HOME".into(), directory.path().into()));
@@ -106,12 +123,19 @@ impl TestServer {
             let _ = stopped.await;
         }));
         let client = Client::builder().no_proxy().timeout(PATIENCE * 3).build().unwrap();
-        Self { address, client, folder, provider: OnceLock::new(), store, stop: Some(stop), task, directory }
+        let provider = OnceLock::new();
+        Self { address, client, folder, provider, store, accounts, stop: Some(stop), task, directory }
     }
 
     /// The provider of the models that [`Self::wish`] names.
     pub(crate) fn provider(&self) -> &ScriptedServer {
         self.provider.get_or_init(ScriptedServer::start)
+    }
+
+    /// A key of a user who is in the store.
+    pub(crate) async fn key(&self, user: &str, scopes: &[Scope]) -> String {
+        let wish = KeyWish { scopes: Some(scopes.to_vec()), ..KeyWish::default() };
+        self.accounts.create_key(&user.parse().unwrap(), wish).await.unwrap().key
     }
 
     /// Stops the server and returns when it has stopped.
@@ -207,6 +231,7 @@ pub(crate) fn is_running(text: &str) -> bool {
     })
 }
 
+#[derive(Debug)]
 pub(crate) struct Socket(WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>);
 
 /// What a socket says.
