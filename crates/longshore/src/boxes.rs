@@ -21,6 +21,8 @@ pub(crate) struct Maker<'a> {
     pub(crate) data_dir: &'a Path,
     /// How processes are started where nothing isolates.
     pub(crate) local: LocalOptions,
+    /// Whether boxes are for users, and not only for whoever runs the server.
+    pub(crate) has_users: bool,
 }
 
 impl Maker<'_> {
@@ -107,6 +109,7 @@ impl Maker<'_> {
             local: self.local.clone(),
             default_image: self.config.sandbox.image.clone(),
             is_personal: self.config.lifecycle.folder.is_some(),
+            has_users: self.has_users,
         };
         Ok(Kind::named(name)?.backend(circumstances)?)
     }

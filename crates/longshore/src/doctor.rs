@@ -29,7 +29,7 @@ pub(crate) fn doctor(options: Doctor) -> Result<ExitCode> {
     let folder = tempfile::tempdir().context("a temporary folder cannot be made")?;
     let data_dir = folder.path().canonicalize().context("the temporary folder is gone")?;
     let local = LocalOptions::new(&data_dir);
-    let maker = Maker { config: &config, environment: &environment, data_dir: &data_dir, local };
+    let maker = Maker { config: &config, environment: &environment, data_dir: &data_dir, local, has_users: false };
     let runtime = tokio::runtime::Runtime::new().context("the runtime cannot be started")?;
     let (kinds, chosen) = runtime.block_on(maker.examine())?;
 

@@ -65,7 +65,8 @@ pub(crate) async fn build(plan: Plan, environment: &Environment) -> Result<Built
     let store: Arc<dyn Store> = Arc::new(store);
     let own_folder = std::env::current_dir().context("the server's own folder is not known")?;
     let local = LocalOptions { pass_env, guard: Some(guard()?), ..LocalOptions::new(&own_folder) };
-    let maker = Maker { config: &config, environment, data_dir: &data_dir, local };
+    let has_users = !store.users(None, 1).await.context("the users cannot be read")?.is_empty();
+    let maker = Maker { config: &config, environment, data_dir: &data_dir, local, has_users };
     let sandboxes = maker.sandboxes(Arc::clone(&store)).await?;
     let factory = Arc::new(StoredOptions(Arc::clone(&store)));
     let places = SandboxPlaces::new(sandboxes.clone(), Arc::clone(&store), factory);

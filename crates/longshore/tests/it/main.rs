@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets an error has failed")]
 #![expect(clippy::print_stdout, reason = "a test says why it is skipped")]
 
+mod accounts;
 mod boxes;
 mod demo;
 mod processes;

@@ -12,14 +12,14 @@ use crate::{
 };
 
 /// A server that is ready.
-struct Server {
-    child: Child,
+pub(crate) struct Server {
+    pub(crate) child: Child,
     log: Lines<ChildStderr>,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl Server {
-    async fn start(mut command: Command) -> Self {
+    pub(crate) async fn start(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::null()).spawn().unwrap();
         let mut log = Lines::of(child.stderr.take().unwrap());
         let line: Value = serde_json::from_str(&log.find("Longshore serves").await).unwrap();
@@ -39,7 +39,7 @@ impl Server {
     }
 }
 
-fn client() -> reqwest::Client {
+pub(crate) fn client() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap()
 }
 

@@ -36,6 +36,8 @@ pub struct Circumstances {
     pub default_image: Option<String>,
     /// Whether boxes work on files of whoever runs this process, and so must be that user as far as they can.
     pub is_personal: bool,
+    /// Whether boxes are for users who do not answer for this machine: what the operator did not name is not for them.
+    pub has_users: bool,
 }
 
 impl Kind {

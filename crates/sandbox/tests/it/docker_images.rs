@@ -100,6 +100,7 @@ fn the_operators_image_needs_no_pattern_and_the_usual_one_does() {
             local: LocalOptions::new(folder.path()),
             default_image: default_image.map(str::to_owned),
             is_personal: false,
+            has_users: false,
         };
         Kind::named("docker").expect("a kind").backend(circumstances).expect("a backend")
     };

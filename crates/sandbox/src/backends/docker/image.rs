@@ -35,6 +35,13 @@ pub(super) fn allow(wanted: Option<&str>, options: &DockerOptions) -> Result<(),
             return Ok(());
         }
     }
+    if options.allowed_images.is_empty() && options.only_listed_images {
+        return Err(Error::Invalid(format!(
+            "the image {wanted} is not allowed here: leave image out to get {}, or ask the operator to list it in \
+             `allowed_images` of [backend.docker]",
+            options.image
+        )));
+    }
     if options.allowed_images.is_empty() {
         return match registry::objection(name.registry()) {
             None => Ok(()),
@@ -317,6 +324,17 @@ mod tests {
         }
         assert!(!is_allowed("ghcr.io/acme-evil/tool", &["ghcr.io/acme/**"]));
         assert!(!is_allowed("ghcr.io/acme/deep/tool", &["ghcr.io/acme/*"]));
+    }
+
+    #[test]
+    fn users_choose_among_listed_images_only() {
+        let listed = DockerOptions { image: "own".to_owned(), only_listed_images: true, ..DockerOptions::default() };
+        allow(None, &listed).unwrap();
+        allow(Some("own"), &listed).unwrap();
+        allow(Some("python"), &listed).unwrap_err();
+        let listed = DockerOptions { allowed_images: vec!["python".to_owned()], ..listed };
+        allow(Some("python"), &listed).unwrap();
+        allow(Some("debian"), &listed).unwrap_err();
     }
 
     #[test]

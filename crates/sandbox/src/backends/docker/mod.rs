@@ -56,6 +56,7 @@ fn make(circumstances: Circumstances) -> Result<Arc<dyn Backend>, Error> {
     if circumstances.is_personal && options.user.is_none() && !user.is_root() {
         options.user = Some(format!("{}:{}", user.as_raw(), group.as_raw()));
     }
+    options.only_listed_images = circumstances.has_users;
     Ok(Arc::new(Docker::new(circumstances.deployment, options)))
 }
 
@@ -69,9 +70,12 @@ pub struct DockerOptions {
     /// The image of boxes that ask for none.
     pub image: String,
     /// Images that boxes may ask for besides that one, as patterns: `python`, `ghcr.io/acme/**`, `debian:12*`. Without a tag
-    /// all tags are meant, and without a registry the one that Docker takes. Nothing here means any image of a public registry:
-    /// one of this machine or of a private network must be listed.
+    /// all tags are meant, and without a registry the one that Docker takes. Nothing here means any image of a public registry
+    /// (one of this machine or of a private network must be listed), and none on a server with users.
     pub allowed_images: Vec<String>,
+    /// Whether an image that is not listed is refused even if nothing is listed.
+    #[serde(skip)]
+    pub only_listed_images: bool,
     /// Images that are built here when they are first wanted, by name: boxes may ask for them too.
     pub builds: BTreeMap<String, Build>,
     /// The runtime that starts the containers: `runsc` for gVisor. Without it the engine's own choice.
@@ -90,6 +94,7 @@ impl Default for DockerOptions {
             address: None,
             image: "python:3.13".to_owned(),
             allowed_images: Vec::new(),
+            only_listed_images: false,
             builds: BTreeMap::new(),
             runtime: None,
             user: None,
