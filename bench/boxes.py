@@ -42,6 +42,7 @@ class Server:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
+        self.before_start(path / "data")
         command = [binary, "serve", "--port", str(self.port), "--data-dir", str(path / "data"), "--sandbox", sandbox]
         command += ["--config", str(path / "longshore.toml"), "--sandbox-on-shutdown", "destroy"]
         self.log = open(path / "log", "wb")
@@ -51,6 +52,9 @@ class Server:
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit((path / "log").read_text()[-2000:])
             time.sleep(0.01)
+
+    def before_start(self, data: Path) -> None:
+        """Prepares the data folder; nothing by default."""
 
     def is_up(self) -> bool:
         try:
