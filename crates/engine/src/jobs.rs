@@ -33,7 +33,7 @@ pub(crate) enum Report {
 pub(crate) struct Jobs {
     conversation: ConversationId,
     toolbox: Arc<Toolbox>,
-    http: reqwest::Client,
+    http: longshore_outbound::Client,
     tracker: TaskTracker,
     reports: mpsc::Sender<Report>,
     cancel: CancellationToken,
@@ -45,7 +45,7 @@ impl Jobs {
     pub(crate) fn new(
         conversation: ConversationId,
         toolbox: Arc<Toolbox>,
-        http: reqwest::Client,
+        http: longshore_outbound::Client,
         tracker: TaskTracker,
     ) -> (Self, mpsc::Receiver<Report>) {
         let (reports, receiver) = mpsc::channel(MAX_REPORTS);

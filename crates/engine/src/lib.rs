@@ -53,7 +53,7 @@ pub struct Parts {
     /// Places to work in.
     pub workspaces: Arc<dyn Workspaces>,
     /// The client for addresses that users name.
-    pub http: reqwest::Client,
+    pub http: longshore_outbound::Client,
     /// Where time and ids come from.
     pub clock: Clock,
 }

@@ -3,6 +3,11 @@
 use std::time::Duration;
 
 use indexmap::IndexMap;
+use longshore_outbound::{
+    Client, Error, Method, Request,
+    header::{HeaderName, HeaderValue},
+    read_limited,
+};
 use longshore_protocol::{
     Action, Secret,
     agent::{LookupSecret, SecretSource},
@@ -30,10 +35,7 @@ pub(crate) fn named_by(action: &Action, secrets: &IndexMap<String, SecretSource>
 }
 
 /// The values of secrets. One that cannot be had is left out and named in the log.
-pub(crate) async fn resolve(
-    http: &reqwest::Client,
-    secrets: IndexMap<String, SecretSource>,
-) -> IndexMap<String, Secret> {
+pub(crate) async fn resolve(http: &Client, secrets: IndexMap<String, SecretSource>) -> IndexMap<String, Secret> {
     let mut values = IndexMap::new();
     for (name, source) in secrets {
         match source {
@@ -50,19 +52,18 @@ pub(crate) async fn resolve(
     values
 }
 
-async fn fetch(http: &reqwest::Client, lookup: &LookupSecret) -> Result<Secret, String> {
-    let mut request = http.get(&lookup.url).timeout(TIMEOUT);
+async fn fetch(http: &Client, lookup: &LookupSecret) -> Result<Secret, String> {
+    // Neither the address nor a header is told: both may hold a key.
+    let url = lookup.url.parse().map_err(|error| format!("its url cannot be used: {error}"))?;
+    let mut request = Request::new(Method::GET, url);
+    *request.timeout_mut() = Some(TIMEOUT);
     for (name, value) in &lookup.headers.0 {
-        request = request.header(name, value);
+        let header = name.parse::<HeaderName>().ok().zip(HeaderValue::from_str(value).ok());
+        let (name, value) = header.ok_or("a header of the request is none of HTTP")?;
+        request.headers_mut().append(name, value);
     }
-    let describe = |error: reqwest::Error| error.without_url().to_string();
-    let mut response = request.send().await.and_then(reqwest::Response::error_for_status).map_err(describe)?;
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(describe)? {
-        body.extend_from_slice(&chunk);
-        if body.len() > MAX_LEN {
-            return Err(format!("the value is longer than {MAX_LEN} bytes"));
-        }
-    }
+    let response = http.execute(request).await.map_err(|error| error.to_string())?;
+    let response = response.error_for_status().map_err(|error| Error::from(error).to_string())?;
+    let body = read_limited(response, MAX_LEN).await.map_err(|error| error.to_string())?;
     String::from_utf8(body).map(Secret::new).map_err(|_| "the value is not UTF-8 text".to_owned())
 }

@@ -1,18 +1,18 @@
 //! Models behind an OpenAI-compatible API: one request, its answer, and another attempt if that may help.
 
-use std::{error::Error as _, fmt, time::Duration};
+use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
+use longshore_outbound::{
+    Client, ErrorKind as Failure, Method, Request as HttpRequest, Response as HttpResponse, Url,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
+};
 use longshore_protocol::{
     Llm, Secret,
     metrics::{Call, TokenUsage},
     secret::is_secret_name,
-};
-use reqwest::{
-    Response as HttpResponse, Url,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
 };
 use serde_json::Value;
 use tokio::{sync::mpsc, time::Instant};
@@ -34,6 +34,9 @@ use crate::{
 /// The most bytes of an answer.
 const ANSWER_LIMIT: usize = 64 * 1024 * 1024;
 
+/// How long an answer may take if the configuration sets no limit.
+const LONGEST_ANSWER: Duration = Duration::from_hours(24);
+
 /// The most bytes of a refusal that are read.
 const REFUSAL_LIMIT: usize = 64 * 1024;
 
@@ -45,7 +48,7 @@ const COST_HEADER: &str = "x-litellm-response-cost";
 
 /// A model behind an OpenAI-compatible API.
 pub(crate) struct ChatModel {
-    http: reqwest::Client,
+    http: Client,
     address: Url,
     /// The host and port, for messages.
     host: String,
@@ -79,7 +82,7 @@ struct Answered {
 
 impl ChatModel {
     /// Prepares everything that is the same in all requests.
-    pub(crate) fn new(llm: &Llm, http: reqwest::Client, environment: &Environment) -> Result<Self, Error> {
+    pub(crate) fn new(llm: &Llm, http: Client, environment: &Environment) -> Result<Self, Error> {
         let route = Route::of(llm, environment)?;
         let body = Body::new(llm, route.provider, &route.model);
         let known = catalog::find(llm.model_canonical_name.as_deref().unwrap_or(&llm.model));
@@ -136,8 +139,11 @@ impl ChatModel {
         if let Ok(id) = HeaderValue::from_str(&request.conversation.to_string()) {
             headers.entry(SESSION_HEADER).or_insert(id);
         }
-        let sent = self.http.post(self.address.clone()).headers(headers).body(body).send();
-        let response = sent.await.map_err(|error| self.broken(error))?;
+        let mut question = HttpRequest::new(Method::POST, self.address.clone());
+        *question.headers_mut() = headers;
+        *question.body_mut() = Some(body.into());
+        *question.timeout_mut() = Some(LONGEST_ANSWER);
+        let response = self.http.execute(question).await.map_err(|error| self.broken(error))?;
         if !response.status().is_success() {
             return Err(self.refused(response).await);
         }
@@ -217,10 +223,10 @@ impl ChatModel {
         Err(Error::new(ErrorKind::Unavailable, format!("{} ended its stream in the middle of the answer.", self.host)))
     }
 
-    async fn within_silence(
+    async fn within_silence<E: Into<longshore_outbound::Error>>(
         &self,
         since: Instant,
-        next: impl Future<Output = reqwest::Result<Option<Bytes>>>,
+        next: impl Future<Output = Result<Option<Bytes>, E>>,
     ) -> Result<Option<Bytes>, Error> {
         let chunk = match self.silence_limit {
             None => next.await,
@@ -267,17 +273,15 @@ impl ChatModel {
         Refusal { status: Some(status), body: &body, retry_after }.meaning(&self.host, &self.mask)
     }
 
-    fn broken(&self, error: reqwest::Error) -> Error {
-        let (kind, what) = match () {
-            () if error.is_timeout() => (ErrorKind::Timeout, "took too long"),
-            () if error.is_connect() => (ErrorKind::Unavailable, "cannot be reached"),
-            () => (ErrorKind::Unavailable, "broke the connection off"),
+    fn broken(&self, error: impl Into<longshore_outbound::Error>) -> Error {
+        let error = error.into();
+        let kind = match error.kind() {
+            Failure::Timeout => ErrorKind::Timeout,
+            // Asking again does not help.
+            Failure::Refused | Failure::Invalid | Failure::TooManyRedirects => ErrorKind::BadRequest,
+            _ => ErrorKind::Unavailable,
         };
-        // The address may hold a key in its query. The last cause is the one that a person can act on.
-        let error = error.without_url();
-        let causes = std::iter::successors(error.source(), |cause| (*cause).source());
-        let cause = causes.last().map_or_else(|| error.to_string(), ToString::to_string);
-        Error::new(kind, format!("{} {what}: {}.", self.host, self.mask.hide(&cause)))
+        Error::new(kind, format!("{}.", self.mask.hide(&error.to_string())))
     }
 
     fn unreadable(&self, error: &serde_json::Error) -> Error {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reqwest::StatusCode;
+use longshore_outbound::StatusCode;
 use serde_json::Value;
 
 use crate::{Error, ErrorKind, error::KEY_REFUSED, mask::Mask};

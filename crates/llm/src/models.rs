@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use longshore_outbound::Client;
 use longshore_protocol::{Llm, Secret, llm::ApiMode};
 
 use crate::{
@@ -20,8 +21,8 @@ use crate::{
 pub struct ModelsOptions {
     /// The folder of `scripted/…`, `record/…` and `replay/…`; without one, only built-in scripts exist.
     pub models_dir: Option<PathBuf>,
-    /// The client for all requests. It decides which addresses may be reached; time limits are set per request.
-    pub http: reqwest::Client,
+    /// The client for all requests, which decides which addresses may be reached; by default public ones alone.
+    pub http: Client,
     /// Keys and addresses that the operator gives to configurations without their own.
     pub environment: Environment,
     /// Scripts that `scripted/<name>` finds without a folder, before those of the folder.

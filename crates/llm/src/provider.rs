@@ -1,7 +1,7 @@
 //! Where a model's name leads (contract: agent §2.2).
 
+use longshore_outbound::Url;
 use longshore_protocol::{Llm, Secret};
-use reqwest::Url;
 
 use crate::{Error, ErrorKind, models::Environment};
 

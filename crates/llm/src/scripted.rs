@@ -13,10 +13,10 @@ use std::{
 };
 
 use async_trait::async_trait;
+use longshore_outbound::StatusCode;
 use longshore_protocol::{
     Content, ConversationId, Llm, Message, Role, ToolCall, message::CallOrigin, metrics::TokenUsage,
 };
-use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio::{sync::mpsc, time::Instant};

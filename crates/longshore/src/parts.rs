@@ -18,9 +18,6 @@ use longshore_workspace::{Command, LocalOptions, guard::Guard};
 
 use crate::{boxes::Maker, config::Config, settings::Environment};
 
-/// How long a connection to an address that a user named may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// What an engine is made from.
 pub(crate) struct Plan {
     /// The folder for everything durable.
@@ -37,6 +34,8 @@ pub(crate) struct Plan {
     pub(crate) idle_ttl: Duration,
     /// Which boxes conversations work in.
     pub(crate) config: Config,
+    /// Whether there is nobody but one user, who may reach this machine and private networks through the server.
+    pub(crate) is_single_user: bool,
 }
 
 /// An engine, and the places of its conversations.
@@ -49,16 +48,12 @@ pub(crate) struct Built {
 
 /// Opens the store and makes an engine over it.
 pub(crate) async fn build(plan: Plan, environment: &Environment) -> Result<Built> {
-    let Plan { data_dir, models_dir, scripts, pass_env, max_concurrent_runs, idle_ttl, config } = plan;
+    let Plan { data_dir, models_dir, scripts, pass_env, max_concurrent_runs, idle_ttl, config, is_single_user } = plan;
+    let http = config.outbound.client(is_single_user)?;
     make_private_dir(&data_dir)?;
     let keys = encryption_keys(environment, &data_dir)?;
     let store = Sqlite::open(&data_dir.join("longshore.db"), keys)
         .with_context(|| format!("the data folder {} cannot be opened", data_dir.display()))?;
-    let http = reqwest::Client::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .user_agent(concat!("longshore/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .context("the HTTP client cannot be made")?;
     let models_environment = longshore_llm::Environment::of_process();
     let models =
         Models::new(ModelsOptions { models_dir, http: http.clone(), environment: models_environment, scripts });

@@ -1,10 +1,10 @@
 //! Secrets reach the command that names them, and nobody else.
 
 use std::{
-    fs,
+    fs, io,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -36,6 +36,26 @@ async fn secret_server() -> (SocketAddr, Arc<AtomicUsize>) {
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, app).await });
     (address, asked)
+}
+
+/// A log in memory.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn lookup(address: SocketAddr, path: &str) -> Value {
@@ -108,6 +128,31 @@ async fn secrets_survive_a_restart_and_can_be_replaced() {
     let secrets = IndexMap::from([("TOKEN".to_owned(), serde_json::from_value(json!("second-value")).unwrap())]);
     world.engine.update_secrets(&ann(), id, secrets).await.unwrap();
     run("second-value").await;
+    world.engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_secret_is_not_looked_up_at_a_closed_address_and_the_log_says_why() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+    let world = World::new();
+    let (address, asked) = secret_server().await;
+    let closed = SocketAddr::from(([0, 0, 0, 0], address.port()));
+    world.provider.script(
+        "m",
+        [call("terminal", json!({"command": "echo -n \"<$FAR_TOKEN>\" > far.txt"})), say("no token, so be it")],
+    );
+    let lookup = lookup(closed, "secret?token=hidden-query-16");
+    let id = world.create("m", json!({"secrets": {"FAR_TOKEN": lookup}})).await;
+    world.go(id).await;
+    world.until_status(id, "finished").await;
+    assert_eq!(fs::read_to_string(world.file("far.txt")).unwrap(), "<>");
+    assert_eq!(asked.load(Ordering::SeqCst), 0);
+    let log = log.text();
+    assert!(log.contains("FAR_TOKEN") && log.contains("0.0.0.0 is an unspecified address"), "{log}");
+    assert!(log.contains("[outbound] allow") && !log.contains("hidden-query-16") && !log.contains("key-4242"), "{log}");
     world.engine.shutdown().await;
 }
 

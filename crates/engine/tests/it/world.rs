@@ -7,6 +7,7 @@ use longshore_engine::{
     Clock, Closed, Engine, Error, Made, Opened, Options, Parts, Replay, Skills, Subscription, Workspaces,
 };
 use longshore_llm::{Models, ModelsOptions};
+use longshore_outbound::{self as outbound, Client};
 use longshore_protocol::{
     ConversationId, Secret,
     conversation::{LocalWorkspace, SendMessage, StartConversation},
@@ -210,7 +211,7 @@ pub(crate) async fn reopen(folder: &Path) -> Engine {
 fn try_open(folder: &Path, change: impl FnOnce(&mut Options)) -> Result<Engine, longshore_store::Error> {
     let keys = Keys::load_or_create(folder, Some(Secret::new("a key for tests")), Vec::new())?;
     let store = Sqlite::open(&database(folder), keys)?;
-    let http = reqwest::Client::new();
+    let http = Client::new(outbound::Options::new(outbound::Policy::open())).unwrap();
     let parts = Parts {
         store: Arc::new(store),
         models: Models::new(ModelsOptions { http: http.clone(), ..ModelsOptions::default() }),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use longshore_llm::ErrorKind;
+use longshore_llm::{ErrorKind, Models, ModelsOptions};
 use longshore_protocol::{
     Llm, Secret,
     error::{ErrorClassification, FailureKind, UserAction},
@@ -296,4 +296,22 @@ async fn many_conversations_ask_at_once() {
     for asked in asking.collect::<Vec<_>>() {
         asked.await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_model_at_a_closed_address_is_refused_once_with_what_to_do() {
+    let server = server([say("never")]);
+    // By default only public addresses are asked.
+    let models = Models::new(ModelsOptions::default());
+    for base_url in
+        [server.url(), server.url().replace("127.0.0.1", "localhost"), server.url().replace("127.0.0.1", "0x7f.1")]
+    {
+        let llm = Llm { base_url: Some(base_url.clone()), num_retries: 3, ..server.llm("m") };
+        let model = models.resolve(&llm).unwrap();
+        let error = model.complete(&request([user("hi")]), None).await.unwrap_err();
+        assert_eq!((error.kind, error.is_transient()), (ErrorKind::BadRequest, false), "{base_url}");
+        assert!(error.detail.contains("a loopback address"), "{error}");
+        assert!(error.detail.contains("[outbound] allow = [\""), "{error}");
+    }
+    assert!(server.requests().is_empty());
 }

@@ -11,18 +11,25 @@ mod scripts;
 use std::sync::Arc;
 
 use longshore_llm::{Delta, Environment, Error, Models, ModelsOptions, Request, Response};
+use longshore_outbound::{Client, Policy};
 use longshore_protocol::{Content, ConversationId, Llm, Message, Role, ToolCall, tool::ToolSchema};
 use longshore_testkit::ScriptedServer;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+/// Models that may be on this machine.
+fn models_with(options: ModelsOptions) -> Models {
+    let http = Client::new(longshore_outbound::Options::new(Policy::open())).unwrap();
+    Models::new(ModelsOptions { http, ..options })
+}
+
 fn models() -> Models {
-    Models::new(ModelsOptions::default())
+    models_with(ModelsOptions::default())
 }
 
 fn models_in(folder: &std::path::Path) -> Models {
-    Models::new(ModelsOptions { models_dir: Some(folder.to_owned()), ..ModelsOptions::default() })
+    models_with(ModelsOptions { models_dir: Some(folder.to_owned()), ..ModelsOptions::default() })
 }
 
 fn user(text: &str) -> Message {

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use longshore_llm::{Models, ModelsOptions, Request};
+use longshore_llm::{ModelsOptions, Request};
 use longshore_protocol::{Content, ConversationId, ImageContent, Llm, Message, Role, Secret, message::ThinkingBlock};
 use longshore_testkit::{ScriptedServer, say};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{assistant, calling, environment, models, request, result_of, user};
+use super::{assistant, calling, environment, models, models_with, request, result_of, user};
 
 /// A request of the official server, its texts shortened.
 #[derive(Deserialize)]
@@ -236,7 +236,7 @@ async fn the_environment_fills_gaps() {
     let server = ScriptedServer::start();
     server.script("m", [say("ok")]);
     let variables = [("OPENAI_API_KEY", "sk-operator-key"), ("OPENAI_BASE_URL", &*server.url())];
-    let models = Models::new(ModelsOptions { environment: environment(&variables), ..ModelsOptions::default() });
+    let models = models_with(ModelsOptions { environment: environment(&variables), ..ModelsOptions::default() });
     let llm = Llm { model: "openai/m".to_owned(), num_retries: 0, ..Llm::default() };
     models.resolve(&llm).unwrap().complete(&request([user("hi")]), None).await.unwrap();
     assert_eq!(server.requests()[0].header("authorization"), "Bearer sk-operator-key");

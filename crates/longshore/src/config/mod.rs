@@ -1,5 +1,7 @@
 //! The configuration file (TOML). Flags come before it, and it before built-in values.
 
+mod outbound;
+
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
@@ -7,6 +9,8 @@ use longshore_protocol::sandbox::SandboxOptions;
 use longshore_sandbox::{Kind, OnShutdown, Pool, Settings, Volume};
 use serde::Deserialize;
 use serde_json::Value;
+
+use self::outbound::Outbound;
 
 /// Bytes of a configuration file.
 const MAX_BYTES: u64 = 1 << 20;
@@ -29,6 +33,8 @@ pub(crate) struct Config {
     pool: Vec<PoolEntry>,
     /// Options of the kinds of boxes, by kind: what they are is the kind's own affair.
     pub(crate) backend: BTreeMap<String, Value>,
+    /// Requests that the server makes for users.
+    pub(crate) outbound: Outbound,
 }
 
 /// How boxes live.

@@ -2,6 +2,7 @@
 
 use std::{os::unix::fs::symlink, process::Stdio};
 
+use longshore_testkit::{ScriptedServer, say};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::process::{Child, ChildStderr, Command};
@@ -76,6 +77,59 @@ async fn a_second_server_on_the_same_data_is_refused() {
     assert!(first.is_healthy().await);
     signal(&first.child, Signal::TERM);
     assert_eq!(code_of(&mut first.child).await, Some(0));
+}
+
+#[tokio::test]
+async fn the_configuration_says_which_addresses_are_asked_for_users() {
+    let world = World::new();
+    let provider = ScriptedServer::start();
+    provider.script("m", [say("hello"), say("hello")]);
+    let config = world.path().join("outbound.toml");
+    let mut key = String::new();
+    for (outbound, has_users, says) in [
+        ("", false, None),
+        ("[outbound]\ndeny = ['127.0.0.0/8']\n", false, Some("deny in [outbound]")),
+        // With users it is closed, unless the operator opens it.
+        ("", true, Some("a loopback address")),
+        ("[outbound]\nallow = ['127.0.0.1']\n", true, None),
+    ] {
+        if has_users && key.is_empty() {
+            assert_eq!(world.run(&["user", "add", "ann"]).await.code, Some(0));
+            world.run(&["key", "create", "--user", "ann"]).await.stdout.trim().clone_into(&mut key);
+        }
+        std::fs::write(&config, outbound).unwrap();
+        let mut command = world.command(&["serve", "--port", "0", "--host", "127.0.0.1", "--insecure-shared-machine"]);
+        // The variable means nothing to requests for users.
+        command.env("LONGSHORE_CONFIG", &config).env("HTTP_PROXY", "http://127.0.0.1:9");
+        let mut server = Server::start(command).await;
+        let ask = async |request: reqwest::RequestBuilder| {
+            let response = request.header("X-Session-API-Key", &key).send().await.unwrap();
+            response.error_for_status().unwrap().json::<Value>().await.unwrap()
+        };
+        let conversation = json!({
+            "agent": {"kind": "Agent", "llm": provider.llm("m"), "tools": []},
+            "workspace": {"working_dir": world.workspace()},
+            "initial_message": {"content": [{"type": "text", "text": "hi"}]},
+        });
+        let url = format!("{}/api/conversations", server.url);
+        let created = ask(client().post(&url).json(&conversation)).await;
+        let url = format!("{url}/{}", created["id"].as_str().unwrap());
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let status = loop {
+            let status = ask(client().get(&url)).await["execution_status"].clone();
+            if status != "running" && status != "idle" {
+                break status;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "the run does not end");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        };
+        let events = ask(client().get(format!("{url}/events/search"))).await.to_string();
+        assert_eq!(status, if says.is_some() { "error" } else { "finished" }, "{events}");
+        assert!(says.is_none_or(|text| events.contains(text)), "{events}");
+        signal(&server.child, Signal::TERM);
+        assert_eq!(code_of(&mut server.child).await, Some(0));
+    }
+    assert_eq!(provider.requests().len(), 2);
 }
 
 #[tokio::test]

@@ -1,66 +1,14 @@
 //! Addresses that no box may reach.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
+use longshore_outbound::address::{self, Kind};
 
-use super::route;
 use crate::Error;
 
 /// The most networks that an operator may list.
 const MAX_NETWORKS: usize = 256;
-
-/// IPv4 addresses that are not the public Internet, and what they are.
-const CLOSED_V4: &[(Ipv4Net, &str)] = &[
-    (v4(0, 0, 0, 0, 8), "an unspecified address"),
-    (v4(10, 0, 0, 0, 8), "a private address"),
-    (v4(100, 64, 0, 0, 10), "a private address of a carrier"),
-    (v4(127, 0, 0, 0, 8), "a loopback address"),
-    // Microsoft's cloud serves its machines at this one, which looks public.
-    (v4(168, 63, 129, 16, 32), "an address of a cloud's metadata"),
-    (v4(169, 254, 0, 0, 16), "a link-local address, such as those of a cloud's metadata"),
-    (v4(172, 16, 0, 0, 12), "a private address"),
-    (v4(192, 0, 0, 0, 24), "a reserved address"),
-    (v4(192, 168, 0, 0, 16), "a private address"),
-    (v4(198, 18, 0, 0, 15), "an address for benchmarks"),
-    (v4(224, 0, 0, 0, 4), "a multicast address"),
-    (v4(240, 0, 0, 0, 4), "a reserved address"),
-];
-
-/// IPv6 addresses that are not the public Internet, and what they are. Those that hold an IPv4 address are judged by that
-/// first, see [`embedded`].
-const CLOSED_V6: &[(Ipv6Net, &str)] = &[
-    (v6([0, 0, 0, 0, 0, 0, 0, 0], 128), "an unspecified address"),
-    (v6([0, 0, 0, 0, 0, 0, 0, 1], 128), "a loopback address"),
-    (v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 23), "a reserved address"),
-    (v6([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7), "a private address"),
-    (v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10), "a link-local address"),
-    (v6([0xfec0, 0, 0, 0, 0, 0, 0, 0], 10), "a private address"),
-    (v6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8), "a multicast address"),
-];
-
-/// All IPv6 addresses that are given to anybody on the Internet.
-const GLOBAL_V6: Ipv6Net = v6([0x2000, 0, 0, 0, 0, 0, 0, 0], 3);
-
-/// IPv6 networks whose addresses end in an IPv4 address: mapped, compatible, translated (SIIT) and NAT64.
-const ENDS_IN_V4: &[Ipv6Net] = &[
-    v6([0, 0, 0, 0, 0, 0xffff, 0, 0], 96),
-    v6([0, 0, 0, 0, 0, 0, 0, 0], 96),
-    v6([0, 0, 0, 0, 0xffff, 0, 0, 0], 96),
-    v6([0x64, 0xff9b, 0, 0, 0, 0, 0, 0], 96),
-];
-
-const SIX_TO_FOUR: Ipv6Net = v6([0x2002, 0, 0, 0, 0, 0, 0, 0], 16);
-const TEREDO: Ipv6Net = v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 32);
-
-const fn v4(a: u8, b: u8, c: u8, d: u8, length: u8) -> Ipv4Net {
-    Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), length)
-}
-
-const fn v6(segments: [u16; 8], length: u8) -> Ipv6Net {
-    let s = segments;
-    Ipv6Net::new_assert(Ipv6Addr::new(s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7]), length)
-}
 
 /// Networks that boxes may reach although they are not public, because the operator says so.
 ///
@@ -82,68 +30,15 @@ impl Networks {
         entries.iter().map(|entry| parse_network(entry.trim())).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Why no box may reach `address`, if that is so: what kind of address it is.
+    /// Why no box may reach `address`, if that is so: what kind of address it is. Those for documentation lead nowhere, and
+    /// what nobody uses needs no closing.
     pub(crate) fn objection(&self, address: IpAddr) -> Option<&'static str> {
-        let address = address.to_canonical();
-        if self.contains(address) {
-            return None;
-        }
-        self.kind(address).or_else(|| match route::leaves(address) {
-            Ok(true) => None,
-            Ok(false) => Some("an address of this machine"),
-            Err(cause) => {
-                tracing::warn!(%cause, "the kernel does not say where an address is, so no box may reach it");
-                Some("an address whose place is not known")
-            }
-        })
+        let is_open = |address, kind| kind == Kind::Documentation || self.contains(address);
+        address::closed(address, is_open).map(Kind::as_str)
     }
 
     fn contains(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
-    }
-
-    /// What kind of address this is, if it is not a public one.
-    fn kind(&self, address: IpAddr) -> Option<&'static str> {
-        match address {
-            IpAddr::V4(address) => {
-                CLOSED_V4.iter().find(|(network, _)| network.contains(&address)).map(|(_, what)| *what)
-            }
-            IpAddr::V6(address) => self.kind_v6(address),
-        }
-    }
-
-    fn kind_v6(&self, address: Ipv6Addr) -> Option<&'static str> {
-        let inner = embedded(address);
-        if !inner.is_empty() {
-            return inner.into_iter().map(IpAddr::from).find_map(|inner| self.objection(inner));
-        }
-        let closed = CLOSED_V6.iter().find(|(network, _)| network.contains(&address)).map(|(_, what)| *what);
-        closed.or_else(|| (!GLOBAL_V6.contains(&address)).then_some("a reserved address"))
-    }
-}
-
-/// All IPv4 networks that are not the public Internet.
-#[cfg(test)]
-pub(crate) fn closed_v4() -> impl Iterator<Item = Ipv4Net> {
-    CLOSED_V4.iter().map(|(network, _)| *network)
-}
-
-/// The IPv4 addresses that packets to an IPv6 address end at, or pass. For `64:ff9b:1::/48`, a NAT64 of one's own, nobody
-/// but its owner knows where in the address they are, so that it stays reserved.
-fn embedded(address: Ipv6Addr) -> Vec<Ipv4Addr> {
-    let bits = address.to_bits();
-    let at = |shift: u32| Ipv4Addr::from_bits(u32::try_from((bits >> shift) & 0xffff_ffff).unwrap_or_default());
-    if address.is_unspecified() || address.is_loopback() {
-        Vec::new()
-    } else if ENDS_IN_V4.iter().any(|network| network.contains(&address)) {
-        vec![at(0)]
-    } else if SIX_TO_FOUR.contains(&address) {
-        vec![at(80)]
-    } else if TEREDO.contains(&address) {
-        // The server, and the client with all bits turned over.
-        vec![at(64), Ipv4Addr::from_bits(!at(0).to_bits())]
-    } else {
-        Vec::new()
     }
 }
 

@@ -22,8 +22,6 @@ mod ledger;
 mod policy;
 mod proxy;
 mod refusal;
-mod resolve;
-mod route;
 mod socks;
 mod tunnel;
 mod upstream;
@@ -32,12 +30,10 @@ use std::time::Duration;
 
 pub use accept::{Acceptor, run};
 pub use address::Networks;
-#[cfg(test)]
-pub(crate) use address::closed_v4;
 pub use ledger::Ledger;
+pub use longshore_outbound::{Resolver, SystemResolver};
 pub use policy::Policy;
 pub use proxy::Proxy;
-pub use resolve::{Resolver, SystemResolver};
 
 /// How much of a proxy one box may use, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,11 +2,11 @@
 
 use std::{fmt, net::IpAddr, ops::RangeInclusive};
 
-use ipnet::IpNet;
+use longshore_outbound::host::Hosts;
 
 use super::{
     Networks,
-    host::{Host, Target, parse_port},
+    host::{Target, parse_port},
     refusal::Refusal,
 };
 use crate::Error;
@@ -30,15 +30,6 @@ pub struct Policy {
 struct Rule {
     hosts: Hosts,
     ports: Ports,
-}
-
-#[derive(Debug, Clone)]
-enum Hosts {
-    All,
-    Name(String),
-    /// Names that end in this, which begins with a dot.
-    Below(String),
-    Network(IpNet),
 }
 
 #[derive(Debug, Clone)]
@@ -113,18 +104,6 @@ impl Policy {
     }
 }
 
-impl Hosts {
-    fn contain(&self, host: &Host) -> bool {
-        match (self, host) {
-            (Self::All, _) => true,
-            (Self::Name(allowed), Host::Name(name)) => name == allowed,
-            (Self::Below(suffix), Host::Name(name)) => name.ends_with(suffix),
-            (Self::Network(network), Host::Address(address)) => network.contains(address),
-            _ => false,
-        }
-    }
-}
-
 impl Ports {
     fn all() -> Self {
         Self(vec![1..=u16::MAX])
@@ -165,44 +144,7 @@ fn parse_rule(entry: &str) -> Result<Rule, &'static str> {
     if ports.is_some_and(|ports| ports.contains(':')) {
         return Err("has too many colons: an IPv6 address goes in brackets");
     }
-    Ok(Rule { hosts: parse_hosts(hosts)?, ports: parse_ports(ports.unwrap_or("80,443"))? })
-}
-
-fn parse_hosts(text: &str) -> Result<Hosts, &'static str> {
-    if text == "*" {
-        return Ok(Hosts::All);
-    }
-    if let Some((address, length)) = text.split_once('/') {
-        return parse_network(address, length).map(Hosts::Network);
-    }
-    if let Some(domain) = text.strip_prefix("*.") {
-        return match Host::parse(domain)? {
-            Host::Name(name) => Ok(Hosts::Below(format!(".{name}"))),
-            Host::Address(_) => Err("has a '*' before an address: list a network"),
-        };
-    }
-    if text.contains('*') {
-        return Err("has a '*' that is not the whole first part of a name");
-    }
-    Ok(match Host::parse(text)? {
-        Host::Name(name) => Hosts::Name(name),
-        Host::Address(address) => Hosts::Network(address.into()),
-    })
-}
-
-fn parse_network(address: &str, length: &str) -> Result<IpNet, &'static str> {
-    let bare = address.strip_prefix('[').and_then(|address| address.strip_suffix(']'));
-    let address: IpAddr = match bare {
-        Some(address) => address.parse().map(IpAddr::V6),
-        None => address.parse().map(IpAddr::V4),
-    }
-    .map_err(|_| "is no address with a length")?;
-    if address.to_canonical() != address {
-        return Err("is an IPv4 network in the form of IPv6: list it in that of IPv4");
-    }
-    let length = length.parse().map_err(|_| "has a length that is not a number")?;
-    let network = IpNet::new(address, length).map_err(|_| "has a length that is too great")?;
-    if network.trunc() == network { Ok(network) } else { Err("is not the first address of its network") }
+    Ok(Rule { hosts: Hosts::parse(hosts)?, ports: parse_ports(ports.unwrap_or("80,443"))? })
 }
 
 fn parse_ports(text: &str) -> Result<Ports, &'static str> {

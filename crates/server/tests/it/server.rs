@@ -102,12 +102,14 @@ impl TestServer {
         let rows = Arc::clone(&store) as Arc<dyn Store>;
         let factory = Arc::new(StoredOptions(Arc::clone(&rows)));
         let places = Arc::new(SandboxPlaces::new(sandboxes, rows, factory));
+        let open = longshore_outbound::Options::new(longshore_outbound::Policy::open());
+        let http = longshore_outbound::Client::new(open).unwrap();
         let parts = Parts {
             store: Arc::clone(&store) as Arc<dyn Store>,
-            models: Models::new(ModelsOptions::default()),
+            models: Models::new(ModelsOptions { http: http.clone(), ..ModelsOptions::default() }),
             tools: Registry::new(),
             workspaces: Arc::clone(&places) as Arc<dyn longshore_engine::Workspaces>,
-            http: Client::new(),
+            http,
             clock: Clock::system(),
         };
         let engine = longshore_engine::Options {

@@ -1,7 +1,7 @@
 //! What the kernel does with packets to an address.
 //!
-//! Services of this machine listen on its addresses, and often on all of them, so a box must not reach one even if it is
-//! public. The question goes to the kernel's routes and not to a list of interfaces: they also know addresses that are
+//! Services of this machine listen on its addresses, and often on all of them, so users and boxes must not reach one even
+//! if it is public. The question goes to the kernel's routes and not to a list of interfaces: they also know addresses that are
 //! local without being on an interface, addresses added a moment ago, and the broadcast addresses of every network.
 
 use std::{io, net::IpAddr};
@@ -31,7 +31,7 @@ const ROUTE_TYPE: usize = 7;
 ///
 /// # Errors
 /// The kernel cannot be asked.
-pub(super) fn leaves(address: IpAddr) -> io::Result<bool> {
+pub(crate) fn leaves(address: IpAddr) -> io::Result<bool> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, NETLINK_ROUTE)?;
     rustix::net::send(&socket, &question(address), SendFlags::empty())?;
