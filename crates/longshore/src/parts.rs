@@ -34,8 +34,6 @@ pub(crate) struct Plan {
     pub(crate) idle_ttl: Duration,
     /// Which boxes conversations work in.
     pub(crate) config: Config,
-    /// Whether there is nobody but one user, who may reach this machine and private networks through the server.
-    pub(crate) is_single_user: bool,
 }
 
 /// An engine, and the places of its conversations.
@@ -48,19 +46,20 @@ pub(crate) struct Built {
 
 /// Opens the store and makes an engine over it.
 pub(crate) async fn build(plan: Plan, environment: &Environment) -> Result<Built> {
-    let Plan { data_dir, models_dir, scripts, pass_env, max_concurrent_runs, idle_ttl, config, is_single_user } = plan;
-    let http = config.outbound.client(is_single_user)?;
+    let Plan { data_dir, models_dir, scripts, pass_env, max_concurrent_runs, idle_ttl, config } = plan;
     make_private_dir(&data_dir)?;
     let keys = encryption_keys(environment, &data_dir)?;
     let store = Sqlite::open(&data_dir.join("longshore.db"), keys)
         .with_context(|| format!("the data folder {} cannot be opened", data_dir.display()))?;
+    let store: Arc<dyn Store> = Arc::new(store);
+    // Users do not answer for this machine: they choose among what the operator named.
+    let has_users = !store.users(None, 1).await.context("the users cannot be read")?.is_empty();
+    let http = config.outbound.client(!has_users)?;
     let models_environment = longshore_llm::Environment::of_process();
     let models =
         Models::new(ModelsOptions { models_dir, http: http.clone(), environment: models_environment, scripts });
-    let store: Arc<dyn Store> = Arc::new(store);
     let own_folder = std::env::current_dir().context("the server's own folder is not known")?;
     let local = LocalOptions { pass_env, guard: Some(guard()?), ..LocalOptions::new(&own_folder) };
-    let has_users = !store.users(None, 1).await.context("the users cannot be read")?.is_empty();
     let maker = Maker { config: &config, environment, data_dir: &data_dir, local, has_users };
     let sandboxes = maker.sandboxes(Arc::clone(&store)).await?;
     let factory = Arc::new(StoredOptions(Arc::clone(&store)));

@@ -69,7 +69,6 @@ async fn serve_until_signal(mut options: Serve, environment: Environment) -> Res
         max_concurrent_runs: usize::try_from(options.max_concurrent_runs).unwrap_or(usize::MAX),
         idle_ttl: Duration::from_secs(options.idle_ttl),
         config: options.sandbox.config()?,
-        is_single_user: !has_users,
     };
     let server_options = longshore_server::Options {
         cors: cors(options.cors_origins, &environment)?,

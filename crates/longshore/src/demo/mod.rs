@@ -88,7 +88,6 @@ async fn in_folder(
         max_concurrent_runs: MAX_RUNS,
         idle_ttl: IDLE_TTL,
         config: Config::local(),
-        is_single_user: true,
     };
     let serving = Serving {
         may_share_machine: false,

@@ -95,7 +95,6 @@ async fn work(options: Run, environment: Environment, task: Option<String>) -> R
         max_concurrent_runs: 1,
         idle_ttl: IDLE_TTL,
         config: folder.sandbox().map_or_else(Config::local, |sandbox| Config::for_folder(sandbox, folder.workspace())),
-        is_single_user: true,
     };
     let Built { engine, sandboxes, .. } = build(plan, &environment).await?;
     sandboxes.recover().await.context("the boxes of the last run cannot be found")?;
