@@ -56,8 +56,13 @@ pub(crate) async fn build(plan: Plan, environment: &Environment) -> Result<Built
     let has_users = !store.users(None, 1).await.context("the users cannot be read")?.is_empty();
     let http = config.outbound.client(!has_users)?;
     let models_environment = longshore_llm::Environment::of_process();
-    let models =
-        Models::new(ModelsOptions { models_dir, http: http.clone(), environment: models_environment, scripts, trace: None });
+    let models = Models::new(ModelsOptions {
+        models_dir,
+        http: http.clone(),
+        environment: models_environment,
+        scripts,
+        trace: None,
+    });
     let own_folder = std::env::current_dir().context("the server's own folder is not known")?;
     let local = LocalOptions { pass_env, guard: Some(guard()?), ..LocalOptions::new(&own_folder) };
     let maker = Maker { config: &config, environment, data_dir: &data_dir, local, has_users };

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use longshore_protocol::sandbox::SandboxState;
@@ -151,10 +151,12 @@ impl Sandboxes {
     }
 
     /// The kinds of boxes, and whether what makes each of them answers; the first is the one that users get where none is
-    /// named.
-    pub async fn health(&self) -> Vec<(&'static str, Result<(), Error>)> {
-        let asked =
-            self.shared.backends.iter().map(|backend| async move { (backend.name(), backend.is_alive().await) });
+    /// named. What does not answer within `limit` counts as down.
+    pub async fn health(&self, limit: Duration) -> Vec<(&'static str, Result<(), Error>)> {
+        let asked = self.shared.backends.iter().map(|backend| async move {
+            let alive = tokio::time::timeout(limit, backend.is_alive()).await;
+            (backend.name(), alive.unwrap_or_else(|late| Err(Error::failed("reach what makes boxes", late))))
+        });
         futures::future::join_all(asked).await
     }
 }
