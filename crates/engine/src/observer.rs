@@ -6,7 +6,7 @@ use std::{
 };
 
 use longshore_protocol::metrics::Call;
-use tracing::Span;
+use tracing::{Span, field::Empty};
 
 use crate::{live::Live, shared::Shared};
 
@@ -26,7 +26,8 @@ pub trait Observer: fmt::Debug + Send + Sync {
     /// A model could not answer. `code` is that of the error, one of a few.
     fn model_failed(&self, _model: &str, _code: &str) {}
 
-    /// A span of work that `cause` asked for and that may outlive it: to be in the same trace.
+    /// A span of work that `cause` asked for and that may outlive it: to be in the same trace. It has a field `trace.id` for
+    /// the id of that.
     fn caused(&self, _work: &Span, _cause: &Span) {}
 }
 
@@ -63,7 +64,7 @@ impl Run {
     /// A run of a conversation that whoever is in the current span asked for.
     pub(crate) fn begin(shared: &Arc<Shared>, live: &Live) -> Self {
         // Of the highest level, so that its ids are on every line of the log, whatever level is chosen.
-        let span = tracing::error_span!(parent: None, "run", conversation.id = %live.id, user.id = &*live.owner.0);
+        let span = tracing::error_span!(parent: None, "run", conversation.id = %live.id, user.id = &*live.owner.0, trace.id = Empty);
         shared.observer.get().caused(&span, &Span::current());
         shared.observer.get().run_started();
         Self { shared: Arc::clone(shared), outcome: "failed", span }

@@ -7,7 +7,7 @@ use tracing::Span;
 
 /// Ties the spans of this server to the traces of others. Methods must be quick and must not wait.
 pub trait Tracer: fmt::Debug + Send + Sync {
-    /// A request with these headers was received; nothing of its span is recorded yet.
+    /// A request with these headers was received, not one of a probe. Its span has a field `trace.id` for the id of the trace.
     fn received(&self, span: &Span, headers: &HeaderMap);
 
     /// The request has an answer. `route` is as it is written in the table of routes.

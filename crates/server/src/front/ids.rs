@@ -16,6 +16,7 @@ pub(super) fn span(request: &HeaderValue, route: &str, path: &str) -> Span {
         user.id = Empty,
         conversation.id = Empty,
         workspace.id = Empty,
+        trace.id = Empty,
     );
     let mut resource = "";
     for (template, part) in route.split('/').zip(path.split('/')) {

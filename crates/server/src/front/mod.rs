@@ -31,7 +31,8 @@ pub(crate) async fn front(State(state): State<AppState>, request: Request, next:
     let client = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|client| client.0);
     let route = metrics::route(&request);
     let span = ids::span(&id, &route, request.uri().path());
-    let tracer = state.options().tracer.as_deref();
+    // Probes come all day and lead to nothing.
+    let tracer = state.options().tracer.as_deref().filter(|_| !is_probe(&route));
     if let Some(tracer) = tracer {
         tracer.received(&span, request.headers());
     }
@@ -58,12 +59,17 @@ pub(crate) async fn front(State(state): State<AppState>, request: Request, next:
             )
         };
     }
-    if matches!(path.path(), "/health" | "/alive" | "/ready" | "/metrics") {
+    if is_probe(&route) {
         log!(debug);
     } else {
         log!(info);
     }
     response
+}
+
+/// Whether a route is for those who watch the server.
+fn is_probe(route: &str) -> bool {
+    matches!(route, "/health" | "/alive" | "/ready" | "/metrics")
 }
 
 async fn answer(state: &AppState, request: Request, next: Next) -> Response {
