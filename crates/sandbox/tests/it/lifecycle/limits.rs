@@ -171,7 +171,7 @@ async fn boxes_are_counted_and_measured() {
     assert_eq!(ready, Some((SandboxState::Ready, 1, 1)));
     assert_eq!((census.measured, census.sum.memory, census.max.disk), (1, LIMIT / 100 * 40, LIMIT / 100 * 60));
     assert!((census.memory_share - 0.4).abs() < 0.01 && (census.disk_share - 0.6).abs() < 0.01, "{census:?}");
-    server.pause(&owner("ann"), None).await.unwrap();
+    server.pause(&owner("ann"), At::Own).await.unwrap();
     let census = server.census();
     assert_eq!((census.measured, census.sum.memory), (0, 0), "what sleeps is not measured");
     drop(place);
