@@ -7,8 +7,8 @@ use std::{
 };
 
 use longshore_outbound::Client;
+use longshore_outbound::header::HeaderMap;
 use longshore_protocol::{Llm, Secret, llm::ApiMode};
-use reqwest::header::HeaderMap;
 
 use crate::{
     Error, Model,
