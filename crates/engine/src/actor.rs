@@ -21,13 +21,15 @@ use tokio::{
     sync::{OwnedSemaphorePermit, broadcast, mpsc},
     time::Instant,
 };
+use tracing::Instrument as _;
 
 use crate::{
     Error,
     feed::{Closed, Frame},
     jobs::{Jobs, Report},
-    live::{Answer, Live, Reply, Wish},
+    live::{Answer, Letter, Live, Reply, Wish},
     lookup,
+    observer::Run,
     shared::Shared,
     toolbox::Toolbox,
 };
@@ -58,7 +60,7 @@ pub(crate) struct Actor {
     pub(crate) model: Option<Arc<dyn Model>>,
     pub(crate) jobs: Jobs,
     pub(crate) reports: mpsc::Receiver<Report>,
-    pub(crate) mailbox: mpsc::Receiver<(Wish, Reply)>,
+    pub(crate) mailbox: mpsc::Receiver<Letter>,
     /// Whether the place that the conversation works in outlives this process.
     pub(crate) is_elsewhere: bool,
     /// What happens to that place.
@@ -66,6 +68,8 @@ pub(crate) struct Actor {
     pub(crate) tail: Seq,
     /// Held while the conversation runs.
     pub(crate) permit: Option<OwnedSemaphorePermit>,
+    /// The run that is under way.
+    pub(crate) run: Option<Run>,
     /// Values of secrets that another server gave out.
     pub(crate) learned: Vec<String>,
     pub(crate) streams: Streams,
@@ -146,6 +150,9 @@ impl Actor {
             End::Unused | End::Failed(_) => Closed::Failed,
         };
         drop(leaving);
+        if let (Some(run), End::Deleted(_)) = (self.run.take(), &end) {
+            run.end("deleted");
+        }
         self.jobs.abort();
         self.turn_away(&end).await;
         let goes_on = self.is_elsewhere && matches!(end, End::Stopping);
@@ -163,7 +170,7 @@ impl Actor {
     /// Answers the wishes that came too late.
     async fn turn_away(&mut self, end: &End) {
         self.mailbox.close();
-        while let Some((wish, reply)) = self.mailbox.recv().await {
+        while let Some((wish, reply, _)) = self.mailbox.recv().await {
             let _ = reply.send(match end {
                 End::Unused => Answer::Left(Box::new(wish)),
                 End::Deleted(_) => Answer::Done(Err(Error::NotFound(self.live.id))),
@@ -183,7 +190,7 @@ impl Actor {
         loop {
             let outcome = tokio::select! {
                 () = stopping.cancelled() => return self.stop().await,
-                Some((wish, reply)) = self.mailbox.recv() => {
+                Some((wish, reply, cause)) = self.mailbox.recv() => {
                     patience = ttl;
                     if let Wish::Delete = wish {
                         match self.delete().await {
@@ -194,7 +201,7 @@ impl Actor {
                             }
                         }
                     }
-                    self.grant(wish, reply).await
+                    self.grant(wish, reply).instrument(cause).await
                 }
                 Some(report) = self.reports.recv() => {
                     patience = ttl;
@@ -325,6 +332,9 @@ impl Actor {
         }
         let effects = self.machine.run(world).map_err(|_| Error::AlreadyRunning)?;
         self.began = Some(Instant::now());
+        let run = Run::begin(&self.shared, &self.live);
+        self.jobs.span = run.span.clone();
+        self.run = Some(run);
         Ok(effects)
     }
 
@@ -365,6 +375,7 @@ impl Actor {
                     return Ok(());
                 }
                 self.end_stream();
+                self.tell_of(&answer);
                 let calls = answer.iter().map(|answer| answer.call.clone()).collect();
                 Work { effects: self.machine.answered(&mut clock, answer), calls, ..Work::default() }
             }
@@ -383,6 +394,14 @@ impl Actor {
             }
         };
         self.perform(work).await
+    }
+
+    fn tell_of(&self, answer: &Result<longshore_agent::Answer, longshore_agent::Failure>) {
+        let observer = self.shared.observer.get();
+        match answer {
+            Ok(answer) => observer.model_answered(&answer.call),
+            Err(failure) => observer.model_failed(&self.live.snapshot().definition.agent.llm.model, &failure.code),
+        }
     }
 
     /// Tells readers what happened to the place. That it was lost, and what became of it then, belongs to the conversation's
@@ -490,6 +509,9 @@ impl Actor {
         }
         if self.machine.is_resting() && self.machine.status() != ExecutionStatus::Running {
             self.permit = None;
+            if let Some(run) = self.run.take() {
+                run.end(self.machine.status().as_str());
+            }
         }
         Ok(())
     }

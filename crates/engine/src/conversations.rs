@@ -11,10 +11,11 @@ use longshore_protocol::{
     conversation::{ExecutionStatus, LocalWorkspace, SendMessage, UpdateConversation},
 };
 use longshore_store::{ConversationHead, ConversationQuery, EventFilter, EventQuery, Owner, Page, Store, StoredEvent};
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::{
-    Error, Options, Parts, Replay, Subscription,
+    Error, Observer, Options, Parts, Replay, Subscription,
     actor::{Actor, Streams},
     info::{Info, Skills, Snapshot},
     jobs::Jobs,
@@ -40,6 +41,11 @@ impl Engine {
     /// An engine over what is stored.
     pub fn new(parts: Parts, options: Options) -> Self {
         Self { shared: Arc::new(Shared::new(parts, options)) }
+    }
+
+    /// Lets `observer` watch all conversations from now on; if somebody watches already, that one stays.
+    pub fn observe(&self, observer: Arc<dyn Observer>) {
+        self.shared.observer.take(observer);
     }
 
     /// Tells the truth about runs that the last server did not survive. To be called before anybody asks.
@@ -391,6 +397,12 @@ impl Engine {
         self.shared.live.lock().values().filter(|slot| slot.initialized()).count()
     }
 
+    /// How many conversations run, and how many may.
+    pub fn runs(&self) -> (usize, usize) {
+        let most = self.shared.max_runs();
+        (most - self.shared.runs.available_permits().min(most), most)
+    }
+
     /// Stops all conversations: what runs is broken off, stored and paused. Takes less than two seconds.
     pub async fn shutdown(&self) {
         self.shared.stopping.cancel();
@@ -490,7 +502,9 @@ impl Engine {
         let live = visit.slot().get_or_try_init(|| load).await.map(Arc::clone)?;
         // Not before it can be found, so that a task which ends at once takes out what is there.
         if let Some(actor) = loaded {
-            self.shared.tracker.spawn(actor.run());
+            // Of the highest level, so that its ids are on every line of the log, whatever level is chosen.
+            let span = tracing::error_span!(parent: None, "conversation", conversation.id = %id, user.id = &*owner.0);
+            self.shared.tracker.spawn(actor.run().instrument(span));
         }
         Ok(live)
     }
@@ -546,6 +560,7 @@ impl Engine {
             news: opened.news,
             tail,
             permit: None,
+            run: None,
             learned: Vec::new(),
             place_is_lost: false,
             streams: Streams::default(),

@@ -9,6 +9,7 @@ use longshore_protocol::{ConversationId, agent::SecretSource, error::ErrorClassi
 use longshore_tools::Call;
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{Instrument as _, Span, field::Empty};
 
 use crate::{lookup, toolbox::Toolbox};
 
@@ -39,6 +40,8 @@ pub(crate) struct Jobs {
     cancel: CancellationToken,
     /// Counts broken-off phases, so that a late report of one is not taken for a report of the next.
     generation: u64,
+    /// What jobs are logged and traced in: the run that they belong to.
+    pub(crate) span: Span,
 }
 
 impl Jobs {
@@ -50,7 +53,7 @@ impl Jobs {
     ) -> (Self, mpsc::Receiver<Report>) {
         let (reports, receiver) = mpsc::channel(MAX_REPORTS);
         let cancel = CancellationToken::new();
-        (Self { conversation, toolbox, http, tracker, reports, cancel, generation: 0 }, receiver)
+        (Self { conversation, toolbox, http, tracker, reports, cancel, generation: 0, span: Span::none() }, receiver)
     }
 
     /// Whether a report belongs to what is under way.
@@ -82,19 +85,29 @@ impl Jobs {
     pub(crate) fn ask(&self, model: Result<Arc<dyn Model>, longshore_llm::Error>, question: Question, streams: bool) {
         let request = Request { conversation: self.conversation, messages: question.messages, tools: question.tools };
         let (reports, cancel, generation) = (self.reports.clone(), self.cancel.clone(), self.generation);
-        self.tracker.spawn(async move {
+        let span = tracing::info_span!(
+            parent: &self.span,
+            "model_call",
+            gen_ai.response.model = Empty,
+            gen_ai.usage.input_tokens = Empty,
+            gen_ai.usage.output_tokens = Empty,
+            error.type = Empty,
+        );
+        let work = async move {
             let ask = async {
                 let answer = match model {
                     Ok(model) => complete(model, request, streams, &reports, generation).await,
                     Err(error) => Err(failure(&error)),
                 };
+                note(&answer);
                 let _ = reports.send(Report::Answered { generation, answer }).await;
             };
             tokio::select! {
                 () = cancel.cancelled() => {}
                 () = ask => {}
             }
-        });
+        };
+        self.tracker.spawn(work.instrument(span));
     }
 
     /// Carries an action out.
@@ -103,8 +116,9 @@ impl Jobs {
         let (toolbox, http, reports) = (Arc::clone(&self.toolbox), self.http.clone(), self.reports.clone());
         let named = lookup::named_by(&action, secrets);
         let cancel = self.cancel.clone();
-        self.tracker.spawn(async move {
-            let work = tokio::spawn(async move {
+        let span = tracing::info_span!(parent: &self.span, "tool", tool.name = tool, action.id = action_id);
+        let act = async move {
+            let work = async move {
                 let _awake = toolbox.stay_awake();
                 let prepare = async {
                     toolbox.prepare().await;
@@ -117,13 +131,29 @@ impl Jobs {
                 let learned: Vec<_> = secrets.values().map(|value| value.expose().to_owned()).collect();
                 let result = run(&toolbox, &tool, action, Call { cancel, secrets }).await;
                 (result, learned)
-            });
-            let (result, learned) = work.await.unwrap_or_else(|error| {
+            };
+            let (result, learned) = tokio::spawn(work.in_current_span()).await.unwrap_or_else(|error| {
                 tracing::error!(%error, "a tool panicked");
                 (Err(ActFailure::internal("the tool crashed; the server's log says where")), Vec::new())
             });
             let _ = reports.send(Report::Acted { action_id, result, learned }).await;
-        });
+        };
+        self.tracker.spawn(act.instrument(span));
+    }
+}
+
+/// Tells the trace what a model call was.
+fn note(answer: &Result<Answer, Failure>) {
+    let span = Span::current();
+    match answer {
+        Ok(Answer { call, .. }) => {
+            span.record("gen_ai.response.model", &*call.usage.model);
+            span.record("gen_ai.usage.input_tokens", call.usage.prompt_tokens);
+            span.record("gen_ai.usage.output_tokens", call.usage.completion_tokens);
+        }
+        Err(failure) => {
+            span.record("error.type", &*failure.code);
+        }
     }
 }
 
@@ -135,7 +165,8 @@ async fn complete(
     generation: u64,
 ) -> Result<Answer, Failure> {
     let (deltas, mut received) = mpsc::channel(MAX_REPORTS);
-    let call = tokio::spawn(async move { model.complete(&request, streams.then_some(deltas)).await });
+    let complete = async move { model.complete(&request, streams.then_some(deltas)).await };
+    let call = tokio::spawn(complete.in_current_span());
     let abort = AbortOnDrop(call.abort_handle());
     while let Some(delta) = received.recv().await {
         let _ = reports.send(Report::Delta { generation, delta }).await;

@@ -19,6 +19,7 @@ mod infos;
 mod jobs;
 mod live;
 mod lookup;
+mod observer;
 mod shared;
 mod subscription;
 mod toolbox;
@@ -37,6 +38,7 @@ use longshore_protocol::{ConversationId, conversation::LocalWorkspace, sandbox::
 use longshore_store::{Owner, Store};
 use longshore_tools::Registry;
 use longshore_workspace::Workspace;
+pub use observer::Observer;
 pub use subscription::{Replay, Subscription};
 use tokio::sync::broadcast;
 use uuid::Uuid;

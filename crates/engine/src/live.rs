@@ -15,6 +15,7 @@ use longshore_protocol::{
 use longshore_store::Owner;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, oneshot};
+use tracing::Span;
 
 use crate::{
     Clock, Error,
@@ -27,6 +28,9 @@ pub(crate) const MAX_WISHES: usize = 64;
 
 /// The largest frame that the official Python client takes; a larger one makes it reconnect for ever.
 const MAX_FRAME: usize = 1 << 20;
+
+/// A wish, where the answer goes, and what the wish was made in.
+pub(crate) type Letter = (Wish, Reply, Span);
 
 /// Where an answer goes.
 pub(crate) type Reply = oneshot::Sender<Answer>;
@@ -74,7 +78,7 @@ pub(crate) enum Wish {
 pub(crate) struct Live {
     pub(crate) id: ConversationId,
     pub(crate) owner: Owner,
-    pub(crate) mailbox: mpsc::Sender<(Wish, Reply)>,
+    pub(crate) mailbox: mpsc::Sender<Letter>,
     pub(crate) feed: Feed,
     /// Cloned by each reader, so that the task knows whether there are any.
     pub(crate) readers: Arc<()>,
@@ -100,7 +104,7 @@ impl Live {
         calls: Vec<Call>,
         tail: longshore_store::Seq,
         clock: Clock,
-    ) -> (Self, mpsc::Receiver<(Wish, Reply)>) {
+    ) -> (Self, mpsc::Receiver<Letter>) {
         let (mailbox, receiver) = mpsc::channel(MAX_WISHES);
         let live = Self {
             id: snapshot.id,
@@ -119,7 +123,7 @@ impl Live {
     /// Gives the task a wish and waits until it is granted and stored. `Err` is the wish of a conversation that left memory.
     pub(crate) async fn ask(&self, wish: Wish) -> Result<Result<(), Error>, Wish> {
         let (reply, answer) = oneshot::channel();
-        if let Err(unsent) = self.mailbox.send((wish, reply)).await {
+        if let Err(unsent) = self.mailbox.send((wish, reply, Span::current())).await {
             return Err(unsent.0.0);
         }
         match answer.await {

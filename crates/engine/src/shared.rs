@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OnceCell, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Options, Parts, infos::Infos, live::Live};
+use crate::{Options, Parts, infos::Infos, live::Live, observer::Seat};
 
 /// What all conversations share.
 #[derive(Debug)]
@@ -23,6 +23,7 @@ pub(crate) struct Shared {
     pub(crate) used_at: Mutex<Instant>,
     pub(crate) live: Mutex<HashMap<Key, Slot>>,
     pub(crate) tracker: TaskTracker,
+    pub(crate) observer: Seat,
 }
 
 /// Whose conversation it is, and which.
@@ -67,6 +68,7 @@ impl Shared {
             stopping: CancellationToken::new(),
             live: Mutex::default(),
             tracker: TaskTracker::new(),
+            observer: Seat::default(),
         }
     }
 

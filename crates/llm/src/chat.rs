@@ -64,6 +64,8 @@ pub(crate) struct ChatModel {
     usage_id: String,
     context_window: u64,
     mask: Mask,
+    /// Makes headers of each request when it leaves.
+    trace: Option<fn() -> HeaderMap>,
 }
 
 impl fmt::Debug for ChatModel {
@@ -105,8 +107,14 @@ impl ChatModel {
             usage_id: llm.usage_id.clone(),
             context_window: llm.max_input_tokens.or(known.map(|entry| entry.context_window)).unwrap_or(0),
             mask: Mask::new(secrets(llm, &route)),
+            trace: None,
             address: route.address,
         })
+    }
+
+    /// Has each request carry the headers that `trace` makes when it leaves.
+    pub(crate) fn traced(self, trace: Option<fn() -> HeaderMap>) -> Self {
+        Self { trace, ..self }
     }
 
     /// Makes one attempt within its time.
@@ -139,6 +147,7 @@ impl ChatModel {
         if let Ok(id) = HeaderValue::from_str(&request.conversation.to_string()) {
             headers.entry(SESSION_HEADER).or_insert(id);
         }
+        headers.extend(self.trace.map(|trace| trace()).unwrap_or_default());
         let mut question = HttpRequest::new(Method::POST, self.address.clone());
         *question.headers_mut() = headers;
         *question.body_mut() = Some(body.into());

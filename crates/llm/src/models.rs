@@ -7,6 +7,7 @@ use std::{
 };
 
 use longshore_outbound::Client;
+use longshore_outbound::header::HeaderMap;
 use longshore_protocol::{Llm, Secret, llm::ApiMode};
 
 use crate::{
@@ -27,6 +28,8 @@ pub struct ModelsOptions {
     pub environment: Environment,
     /// Scripts that `scripted/<name>` finds without a folder, before those of the folder.
     pub scripts: BTreeMap<String, Vec<Turn>>,
+    /// Makes headers of each request when it leaves, after those of the configuration: a trace that goes on at the provider.
+    pub trace: Option<fn() -> HeaderMap>,
 }
 
 /// The variables of the environment that name keys and addresses of providers.
@@ -135,7 +138,8 @@ impl Models {
                 "native_tool_calling: false is not supported yet: set it to true and use a model with tool calls of its own.",
             ));
         }
-        Ok(Arc::new(ChatModel::new(llm, self.options.http.clone(), &self.options.environment)?))
+        let model = ChatModel::new(llm, self.options.http.clone(), &self.options.environment)?;
+        Ok(Arc::new(model.traced(self.options.trace)))
     }
 
     fn folder(&self, model: &str) -> Result<&Path, Error> {

@@ -159,7 +159,7 @@ pub(crate) struct Serve {
 }
 
 /// Which boxes conversations work in.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct SandboxFlags {
     /// Configuration file (TOML). Flags come before it.
     #[arg(long, env = "LONGSHORE_CONFIG", value_name = "FILE")]

@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result};
 pub(crate) use lossy::Flush;
 use tracing_subscriber::{EnvFilter, prelude::*};
 
-use crate::cli::LogFormat;
+use crate::{cli::LogFormat, telemetry::TraceLayer};
 
 /// What a log file may take in all. After that nothing more is written to it.
 const MAX_FILE_BYTES: u64 = 16 << 20;
@@ -24,7 +24,7 @@ const MAX_FILE_BYTES: u64 = 16 << 20;
 ///
 /// Nobody waits for standard error: lines that it does not take in time are lost and counted. What is on its way when the
 /// result is dropped is still written if that is possible soon.
-pub(crate) fn start(format: Option<LogFormat>, wants_json: bool) -> Flush {
+pub(crate) fn start(format: Option<LogFormat>, wants_json: bool, traces: Option<TraceLayer>) -> Flush {
     let is_terminal = io::stderr().is_terminal();
     let format = format.unwrap_or(if is_terminal && !wants_json { LogFormat::Text } else { LogFormat::Json });
     let notice = match format {
@@ -34,11 +34,18 @@ pub(crate) fn start(format: Option<LogFormat>, wants_json: bool) -> Flush {
         LogFormat::Text => |lost| format!("WARN {lost} lines of the log were not read in time"),
     };
     let (writer, flush) = lossy::writer(io::stderr(), notice);
-    let registry = tracing_subscriber::registry().with(filter("info"));
-    let layer = tracing_subscriber::fmt::layer().with_writer(writer);
+    let registry = tracing_subscriber::registry().with(traces);
     match format {
-        LogFormat::Json => registry.with(layer.json().flatten_event(true).with_current_span(false)).init(),
-        LogFormat::Text => registry.with(layer.with_ansi(is_terminal).with_target(false)).init(),
+        LogFormat::Json => {
+            let layer = json_subscriber::layer().with_writer(writer).flatten_event(true);
+            // What a line belongs to stands apart from what it says, so that no key is there twice.
+            let layer = layer.with_current_span(false).with_flat_span_list(true);
+            registry.with(layer.with_filter(filter("info"))).init();
+        }
+        LogFormat::Text => {
+            let layer = tracing_subscriber::fmt::layer().with_writer(writer);
+            registry.with(layer.with_ansi(is_terminal).with_target(false).with_filter(filter("info"))).init();
+        }
     }
     // A panic's own message would go to standard error directly and wait for it.
     std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a part of the program crashed")));

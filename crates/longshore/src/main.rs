@@ -19,6 +19,7 @@ mod run;
 mod serve;
 mod settings;
 mod signals;
+mod telemetry;
 
 use std::process::ExitCode;
 

@@ -15,6 +15,7 @@ use longshore_server::{SandboxPlaces, StoredOptions};
 use longshore_store::{Keys, Sqlite, Store};
 use longshore_tools::Registry;
 use longshore_workspace::{Command, LocalOptions, guard::Guard};
+use reqwest::header::HeaderMap;
 
 use crate::{boxes::Maker, config::Config, settings::Environment};
 
@@ -34,6 +35,8 @@ pub(crate) struct Plan {
     pub(crate) idle_ttl: Duration,
     /// Which boxes conversations work in.
     pub(crate) config: Config,
+    /// Makes headers with which calls of models go on with a trace.
+    pub(crate) trace: Option<fn() -> HeaderMap>,
 }
 
 /// An engine, and the places of its conversations.
@@ -46,7 +49,7 @@ pub(crate) struct Built {
 
 /// Opens the store and makes an engine over it.
 pub(crate) async fn build(plan: Plan, environment: &Environment) -> Result<Built> {
-    let Plan { data_dir, models_dir, scripts, pass_env, max_concurrent_runs, idle_ttl, config } = plan;
+    let Plan { data_dir, models_dir, scripts, pass_env, max_concurrent_runs, idle_ttl, config, trace } = plan;
     make_private_dir(&data_dir)?;
     let keys = encryption_keys(environment, &data_dir)?;
     let store = Sqlite::open(&data_dir.join("longshore.db"), keys)
@@ -57,7 +60,7 @@ pub(crate) async fn build(plan: Plan, environment: &Environment) -> Result<Built
     let http = config.outbound.client(!has_users)?;
     let models_environment = longshore_llm::Environment::of_process();
     let models =
-        Models::new(ModelsOptions { models_dir, http: http.clone(), environment: models_environment, scripts });
+        Models::new(ModelsOptions { models_dir, http: http.clone(), environment: models_environment, scripts, trace });
     let own_folder = std::env::current_dir().context("the server's own folder is not known")?;
     let local = LocalOptions { pass_env, guard: Some(guard()?), ..LocalOptions::new(&own_folder) };
     let maker = Maker { config: &config, environment, data_dir: &data_dir, local, has_users };

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use longshore_protocol::Secret;
-use longshore_server::{Authenticator as _, Chain, Cors, Server, StaticKeys, StoredKeys};
+use longshore_server::{Authenticator as _, Chain, Cors, MetricsAccess, Server, StaticKeys, StoredKeys};
 use longshore_store::Sqlite;
 use tokio::{
     net::TcpListener,
@@ -18,16 +18,21 @@ use tokio::{
 
 use crate::{
     cli::{DataFlags, Serve},
+    config::Config,
     logging,
     parts::{Built, Plan, build},
     settings::Environment,
+    telemetry::Traces,
 };
 
 /// Serves until SIGTERM or SIGINT.
 pub(crate) fn serve(mut options: Serve) -> Result<()> {
     let environment = Environment::of_process();
     options.insecure_no_auth |= environment.is_on("LONGSHORE_INSECURE_NO_AUTH");
-    let _flush = logging::start(options.log_format, environment.is_on("LOG_JSON"));
+    let config = std::mem::take(&mut options.sandbox).config()?;
+    let runtime = tokio::runtime::Runtime::new().context("the runtime cannot be started")?;
+    let mut traces = Traces::new(&config.telemetry, &environment, runtime.handle())?;
+    let _flush = logging::start(options.log_format, environment.is_on("LOG_JSON"), traces.layer.take());
     if options.check_browser {
         bail!("there is no browser here: browser tools are not available");
     }
@@ -40,8 +45,7 @@ pub(crate) fn serve(mut options: Serve) -> Result<()> {
         }
     }
     raise_file_limit();
-    let runtime = tokio::runtime::Runtime::new().context("the runtime cannot be started")?;
-    runtime.block_on(serve_until_signal(options, environment))
+    runtime.block_on(serve_until_signal(options, config, &traces, environment))
 }
 
 /// Allows as many open files as the system lets this process have: each connection is one.
@@ -53,7 +57,12 @@ fn raise_file_limit() {
     }
 }
 
-async fn serve_until_signal(mut options: Serve, environment: Environment) -> Result<()> {
+async fn serve_until_signal(
+    mut options: Serve,
+    config: Config,
+    traces: &Traces,
+    environment: Environment,
+) -> Result<()> {
     let keys = environment.session_keys()?;
     let data_dir = environment.data_dir(options.data.data_dir.take())?;
     let has_users = Sqlite::has_users(&data_dir.join("longshore.db"));
@@ -61,6 +70,8 @@ async fn serve_until_signal(mut options: Serve, environment: Environment) -> Res
     // The port is taken first: a second server on it must not touch the data.
     let listener = listen(address).await?;
     let DataFlags { models_dir, pass_env, .. } = options.data;
+    let metrics =
+        MetricsAccess { token: config.telemetry.metrics_token.clone(), public: config.telemetry.public_metrics };
     let plan = Plan {
         data_dir,
         models_dir,
@@ -68,11 +79,14 @@ async fn serve_until_signal(mut options: Serve, environment: Environment) -> Res
         pass_env,
         max_concurrent_runs: usize::try_from(options.max_concurrent_runs).unwrap_or(usize::MAX),
         idle_ttl: Duration::from_secs(options.idle_ttl),
-        config: options.sandbox.config()?,
+        config,
+        trace: traces.headers,
     };
     let server_options = longshore_server::Options {
         cors: cors(options.cors_origins, &environment)?,
         any_host: options.any_host,
+        metrics,
+        tracer: traces.tracer.clone(),
         ..longshore_server::Options::default()
     };
     let shutdown = shutdown_signal()?;

@@ -3,11 +3,26 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Answer of `/alive`, `/health` and `/ready`.
+/// Answer of `/alive` and `/ready`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ServerStatus {
     /// `ok` or `ready`.
     pub status: String,
+}
+
+/// Answer of `/health`. The causes are in the log: everybody may ask.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ServerHealth {
+    /// `ok`, or `down` if the store or what makes the boxes is down.
+    pub status: String,
+    /// `ok` or `down`.
+    pub store: String,
+    /// The Docker engine: `connected`, `down`, or `unused` if no boxes are made by one.
+    pub docker: String,
+    /// Boxes that there are.
+    pub workspaces: usize,
+    /// Whole seconds since the start.
+    pub uptime: u64,
 }
 
 /// Answer of `/server_info`. Null fields are written.

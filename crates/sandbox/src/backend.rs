@@ -36,6 +36,14 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// [`Error::Unavailable`].
     async fn check(&self) -> Result<(), Error>;
 
+    /// Whether what makes the boxes still answers: cheap enough to be asked every second.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    async fn is_alive(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// What this machine can do for such boxes, and what they lack: for people to read.
     async fn findings(&self) -> Vec<Finding>;
 

@@ -23,5 +23,5 @@ pub use backends::{
 pub use checkup::{Finding, Level};
 pub use error::Error;
 pub use id::{Deployment, SandboxId};
-pub use lifecycle::{OnShutdown, Place, Pool, Sandboxes, Settings};
+pub use lifecycle::{Census, OnShutdown, Place, Pool, Sandboxes, Settings, Usage};
 pub use spec::{Limits, Network, Spec, Volume};

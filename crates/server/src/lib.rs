@@ -7,7 +7,7 @@
 //! connection ─► front: request id, log, panics, host and origin, CORS
 //!                └─► router ─► /api/…      authentication ─► Principal ─► handler
 //!                           ├► /sockets/…  admission (query, header or first message) ─► Principal
-//!                           └► /health, /server_info, /docs, /openapi.json: open to all
+//!                           └► /health, /metrics, /server_info, /docs, /openapi.json: open to all
 //! ```
 //!
 //! Invariants:
@@ -27,6 +27,8 @@ mod boxed;
 mod error;
 mod extract;
 mod front;
+mod health;
+mod metrics;
 mod multipart;
 mod openapi;
 mod options;
@@ -38,12 +40,15 @@ mod routing;
 mod server;
 mod sockets;
 mod state;
+mod tracer;
 
 pub use accounts::{AccountError, Accounts, KeyWish, UserWish};
 pub use activity::Activity;
 pub use auth::{Authenticator, Chain, Principal, StaticKeys, StoredKeys};
 pub use boxed::{SandboxPlaces, StoredOptions, WorkspaceFactory, own_workspace_id};
 pub use error::ApiError;
+pub use metrics::{Metrics, MetricsAccess};
 pub use options::{Cors, CorsError, Options};
 pub use place::{Place, Workspaces};
 pub use server::Server;
+pub use tracer::Tracer;

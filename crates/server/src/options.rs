@@ -1,9 +1,11 @@
 //! What the operator decides about the server.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use longshore_protocol::server::PROTOCOL_VERSION;
 use regex_lite::Regex;
+
+use crate::{MetricsAccess, Tracer};
 
 /// What the operator decides about the server.
 #[derive(Debug, Clone)]
@@ -25,6 +27,10 @@ pub struct Options {
     pub build_sha: String,
     /// The branch or tag that the server was built from.
     pub build_ref: String,
+    /// Who may read the metrics.
+    pub metrics: MetricsAccess,
+    /// What ties this server's spans to the traces of others, if anything does.
+    pub tracer: Option<Arc<dyn Tracer>>,
     /// Seconds of idleness after which an orchestrator stops this server.
     pub runtime_idle_timeout: Option<f64>,
 }
@@ -40,6 +46,8 @@ impl Default for Options {
             version: PROTOCOL_VERSION.to_owned(),
             build_sha: "unknown".to_owned(),
             build_ref: "unknown".to_owned(),
+            metrics: MetricsAccess::default(),
+            tracer: None,
             runtime_idle_timeout: None,
         }
     }

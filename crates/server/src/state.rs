@@ -10,7 +10,11 @@ use axum::body::Bytes;
 use longshore_engine::{Engine, bash::BashService};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Accounts, Activity, Authenticator, Options, Workspaces};
+use crate::{
+    Accounts, Activity, Authenticator, Metrics, Options, Workspaces,
+    health::Health,
+    metrics::{Exposition, Gatherer},
+};
 
 /// What handlers share: handles only, so that a clone is cheap.
 #[derive(Clone)]
@@ -24,6 +28,9 @@ struct Inner {
     engine: Engine,
     bash: BashService,
     activity: Activity,
+    metrics: Metrics,
+    exposition: Exposition,
+    health: Health,
     bound: OnceLock<SocketAddr>,
     openapi: OnceLock<Bytes>,
     closing: CancellationToken,
@@ -44,7 +51,20 @@ impl AppState {
         engine: Engine,
         bash: BashService,
     ) -> Self {
+        let (sockets, sandboxes) = (TaskTracker::new(), workspaces.sandboxes());
+        let metrics = Metrics::new(options.tracer.clone());
+        engine.observe(Arc::new(metrics.clone()));
+        let gatherer = Gatherer {
+            engine: engine.clone(),
+            bash: bash.clone(),
+            sandboxes: sandboxes.clone(),
+            sockets: sockets.clone(),
+            commit: options.build_sha.clone(),
+        };
         Self(Arc::new(Inner {
+            exposition: Exposition::new(&metrics, gatherer),
+            metrics,
+            health: Health::new(engine.clone(), sandboxes),
             options,
             authenticator,
             accounts: Accounts::new(engine.store()),
@@ -55,7 +75,7 @@ impl AppState {
             bound: OnceLock::new(),
             openapi: OnceLock::new(),
             closing: CancellationToken::new(),
-            sockets: TaskTracker::new(),
+            sockets,
         }))
     }
 
@@ -85,6 +105,19 @@ impl AppState {
 
     pub(crate) fn activity(&self) -> &Activity {
         &self.0.activity
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    /// All metrics, as text.
+    pub(crate) fn exposition(&self) -> &Exposition {
+        &self.0.exposition
+    }
+
+    pub(crate) fn health(&self) -> &Health {
+        &self.0.health
     }
 
     /// The address that the server listens on, once it does.

@@ -10,6 +10,7 @@ mod cipher;
 mod directory;
 mod error;
 mod sqlite;
+mod vitals;
 mod workspaces;
 
 use std::{fmt, sync::Arc};
@@ -31,6 +32,7 @@ use longshore_protocol::{
 use serde_json::Value;
 pub use sqlite::Sqlite;
 use uuid::Uuid;
+pub use vitals::{LATENCY_BOUNDS, Latency, Space, Vital, Vitals};
 pub use workspaces::{WorkspaceRow, WorkspaceRows};
 
 /// The user that a row belongs to.
@@ -42,7 +44,7 @@ pub type Seq = u64;
 
 /// Durable rows.
 #[async_trait]
-pub trait Store: Accounts + WorkspaceRows + fmt::Debug + Send + Sync {
+pub trait Store: Accounts + WorkspaceRows + Vital + fmt::Debug + Send + Sync {
     /// Stores a conversation unless its id is taken. Of several calls with one id exactly one gets
     /// [`Created::New`].
     ///

@@ -1,6 +1,7 @@
 //! The configuration file (TOML). Flags come before it, and it before built-in values.
 
 mod outbound;
+mod telemetry;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
@@ -9,6 +10,7 @@ use longshore_protocol::sandbox::SandboxOptions;
 use longshore_sandbox::{Kind, OnShutdown, Pool, Settings, Volume};
 use serde::Deserialize;
 use serde_json::Value;
+pub(crate) use telemetry::Telemetry;
 
 use self::outbound::Outbound;
 
@@ -35,6 +37,8 @@ pub(crate) struct Config {
     pub(crate) backend: BTreeMap<String, Value>,
     /// Requests that the server makes for users.
     pub(crate) outbound: Outbound,
+    /// Who may watch the server, and where its traces go.
+    pub(crate) telemetry: Telemetry,
 }
 
 /// How boxes live.

@@ -88,6 +88,7 @@ async fn in_folder(
         max_concurrent_runs: MAX_RUNS,
         idle_ttl: IDLE_TTL,
         config: Config::local(),
+        trace: None,
     };
     let serving = Serving {
         may_share_machine: false,

@@ -95,6 +95,7 @@ async fn work(options: Run, environment: Environment, task: Option<String>) -> R
         max_concurrent_runs: 1,
         idle_ttl: IDLE_TTL,
         config: folder.sandbox().map_or_else(Config::local, |sandbox| Config::for_folder(sandbox, folder.workspace())),
+        trace: None,
     };
     let Built { engine, sandboxes, .. } = build(plan, &environment).await?;
     sandboxes.recover().await.context("the boxes of the last run cannot be found")?;

@@ -12,4 +12,5 @@ mod sandboxes;
 mod serve;
 mod signals;
 mod support;
+mod telemetry;
 mod terminal;

@@ -15,7 +15,7 @@ use crate::{
 /// A server that is ready.
 pub(crate) struct Server {
     pub(crate) child: Child,
-    log: Lines<ChildStderr>,
+    pub(crate) log: Lines<ChildStderr>,
     pub(crate) url: String,
 }
 

@@ -12,6 +12,7 @@
 //! else, and stays one until nothing of it is left, so that a server that dies at any moment leaves nothing that the next
 //! one does not find. Deadlines are stored; one sweeper looks at them.
 
+mod census;
 mod house;
 mod journal;
 mod place;
@@ -40,8 +41,9 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, broadcast};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{journal::Journal, plan::Plan, pool::Pools, slot::Slot};
+use self::{census::Tally, journal::Journal, plan::Plan, pool::Pools, slot::Slot};
 pub use self::{
+    census::{Census, Usage},
     place::Place,
     settings::{OnShutdown, Pool, Settings},
 };
@@ -76,6 +78,7 @@ pub(crate) struct Shared {
     pub(crate) starting: Semaphore,
     pub(crate) slots: Mutex<HashMap<Key, Arc<Slot>>>,
     pub(crate) pools: Pools,
+    pub(crate) tally: Tally,
     pub(crate) tracker: TaskTracker,
     pub(crate) stopping: CancellationToken,
 }
@@ -88,6 +91,7 @@ impl Sandboxes {
             starting: Semaphore::new(settings.max_starting.clamp(1, 1024)),
             room: tokio::sync::Mutex::default(),
             pools: Pools::default(),
+            tally: Tally::default(),
             slots: Mutex::default(),
             tracker: TaskTracker::new(),
             stopping: CancellationToken::new(),
@@ -275,7 +279,7 @@ impl Sandboxes {
     pub fn count(&self) -> HashMap<SandboxState, usize> {
         let slots: Vec<_> = self.shared.slots.lock().values().cloned().collect();
         let mut counts = HashMap::new();
-        for state in slots.iter().filter_map(|slot| slot.info()).map(|info| info.state) {
+        for state in slots.iter().filter_map(|slot| slot.state()) {
             *counts.entry(state).or_default() += 1;
         }
         counts

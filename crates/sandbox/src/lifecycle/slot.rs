@@ -157,6 +157,12 @@ impl Slot {
         self.inner.lock().made.map(|made| made.id)
     }
 
+    /// What the box is doing; nothing if there is none yet.
+    pub(crate) fn state(&self) -> Option<SandboxState> {
+        let inner = self.inner.lock();
+        inner.made.map(|_| inner.state)
+    }
+
     pub(crate) fn watch(&self) -> broadcast::Receiver<SandboxEvent> {
         self.watchers.subscribe()
     }
@@ -583,6 +589,7 @@ impl Slot {
             inner.state = state;
             inner.reason.clone_from(&reason);
         }
+        self.shared.tally.changed(state);
         let body = SandboxEventBody::State { state, reason: reason.clone(), progress: None };
         let change = SandboxChange { state: Some((state, reason)), events: vec![body], ..SandboxChange::new(now()) };
         self.shared.journal.note(id, change, &self.watchers).await;

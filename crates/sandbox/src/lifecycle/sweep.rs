@@ -111,6 +111,7 @@ impl Sweeper {
         let slots: Vec<_> = self.shared.slots.lock().values().cloned().collect();
         let slots: HashMap<_, _> = slots.into_iter().filter_map(|slot| Some((slot.id()?, slot))).collect();
         self.seen.retain(|id, seen| seen.is_none() || slots.contains_key(id));
+        self.shared.tally.keep(|id| slots.contains_key(&id));
         for (id, slot) in slots {
             let Some(mut seen) = self.seen.entry(id).or_insert_with(|| Some(Seen::default())).take() else { continue };
             let (shared, turns) = (Arc::clone(&self.shared), Arc::clone(&self.turns));
@@ -166,7 +167,9 @@ async fn look_at_use(slot: &Slot, seen: &mut Seen) {
     if limits.memory.is_none() && limits.disk.is_none() {
         return;
     }
-    let Ok(Stats { memory, disk, disk_is_enforced, .. }) = plan.backend.stats(id).await else { return };
+    let Ok(stats) = plan.backend.stats(id).await else { return };
+    slot.shared.tally.measured(id, stats, &limits);
+    let Stats { memory, disk, disk_is_enforced, .. } = stats;
     if let (Some(used), Some(limit)) = (memory, limits.memory) {
         let next = "beyond it processes are killed";
         warn(slot, id, "memory", percent(used, limit), &mut seen.memory, next).await;

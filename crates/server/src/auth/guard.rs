@@ -9,7 +9,7 @@ use axum::{
 use longshore_protocol::{ConversationId, account::Scope};
 
 use super::{Principal, key_in};
-use crate::{ApiError, state::AppState};
+use crate::{ApiError, front::note, state::AppState};
 
 /// Lets a request through only if it has a principal whose key is good for it, before anything of its body is read.
 pub(crate) async fn require_principal(
@@ -54,11 +54,12 @@ pub(crate) async fn in_reach(state: &AppState, principal: &Principal, id: Conver
 }
 
 async fn principal(state: &AppState, headers: &HeaderMap) -> Result<Principal, ApiError> {
-    if let Some(anybody) = state.authenticator().anybody() {
-        return Ok(anybody);
-    }
-    let key = key_in(headers).ok_or_else(ApiError::unauthorized)?;
-    Ok(state.authenticator().authenticate(key).await?)
+    let principal = match state.authenticator().anybody() {
+        Some(anybody) => anybody,
+        None => state.authenticator().authenticate(key_in(headers).ok_or_else(ApiError::unauthorized)?).await?,
+    };
+    note(&principal);
+    Ok(principal)
 }
 
 async fn pass(principal: Principal, mut request: Request, next: Next) -> Response {

@@ -2,6 +2,7 @@
 
 mod cors;
 mod host;
+mod ids;
 mod request_id;
 
 use std::{any::Any, net::SocketAddr, panic::AssertUnwindSafe, time::Instant};
@@ -16,7 +17,8 @@ use futures::FutureExt;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use crate::{ApiError, state::AppState};
+pub(crate) use self::ids::note;
+use crate::{ApiError, metrics, state::AppState};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -27,9 +29,20 @@ pub(crate) async fn front(State(state): State<AppState>, request: Request, next:
     let method = request.method().clone();
     let path = request.uri().clone();
     let client = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|client| client.0);
-    let span = tracing::info_span!("request", request.id = id.to_str().unwrap_or_default());
+    let route = metrics::route(&request);
+    let span = ids::span(&id, &route, request.uri().path());
+    // Probes come all day and lead to nothing.
+    let tracer = state.options().tracer.as_deref().filter(|_| !is_probe(&route));
+    if let Some(tracer) = tracer {
+        tracer.received(&span, request.headers());
+    }
+    let measured = state.metrics().request(&method, route.clone());
     let mut response = answer(&state, request, next).instrument(span.clone()).await;
     response.headers_mut().insert(X_REQUEST_ID, id);
+    measured.answered(response.status());
+    if let Some(tracer) = tracer {
+        tracer.answered(&span, &method, &route, response.status());
+    }
     let _entered = span.enter();
     let status = response.status().as_u16();
     let duration_ms = started.elapsed().as_secs_f64() * 1000.0;
@@ -46,12 +59,17 @@ pub(crate) async fn front(State(state): State<AppState>, request: Request, next:
             )
         };
     }
-    if matches!(path.path(), "/health" | "/alive" | "/ready") {
+    if is_probe(&route) {
         log!(debug);
     } else {
         log!(info);
     }
     response
+}
+
+/// Whether a route is for those who watch the server.
+fn is_probe(route: &str) -> bool {
+    matches!(route, "/health" | "/alive" | "/ready" | "/metrics")
 }
 
 async fn answer(state: &AppState, request: Request, next: Next) -> Response {
@@ -60,14 +78,17 @@ async fn answer(state: &AppState, request: Request, next: Next) -> Response {
         return preflight;
     }
     let mut response = match host::check(state, &request) {
-        Ok(()) => AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|panic| panicked(&*panic)),
+        Ok(()) => {
+            AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|panic| panicked(state, &*panic))
+        }
         Err(refusal) => refusal.into_response(),
     };
     cors::mark(&state.options().cors, origin.as_ref(), response.headers_mut());
     response
 }
 
-fn panicked(panic: &(dyn Any + Send)) -> Response {
+fn panicked(state: &AppState, panic: &(dyn Any + Send)) -> Response {
+    state.metrics().panicked();
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     let id = Uuid::new_v4().simple().to_string();
     tracing::error!(panic = text.unwrap_or("unknown"), error.id = id, "a handler panicked");

@@ -8,6 +8,7 @@ pub(crate) mod file;
 pub(crate) mod git;
 mod health;
 mod me;
+mod metrics;
 mod sandbox;
 mod server_info;
 mod tools;
@@ -39,7 +40,7 @@ fn of_place() -> Routes {
 
 /// Routes that are open to all.
 pub(crate) fn open() -> Routes {
-    Routes::default().merge(health::router()).merge(server_info::router())
+    Routes::default().merge(health::router()).merge(metrics::router()).merge(server_info::router())
 }
 
 /// Pages about the server, which are not in the document.

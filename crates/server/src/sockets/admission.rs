@@ -15,6 +15,7 @@ use super::connection::{Connection, close};
 use crate::{
     ApiError, Principal,
     auth::{Denied, key_in},
+    front::note,
     state::AppState,
 };
 
@@ -40,6 +41,7 @@ impl Admission {
         key_in_query: Option<&str>,
     ) -> Result<Self, ApiError> {
         if let Some(anybody) = state.authenticator().anybody() {
+            note(&anybody);
             return Ok(Self::Granted(anybody));
         }
         let Some(key) = key_in_query.filter(|key| !key.is_empty()).or_else(|| key_in(headers)) else {
@@ -47,6 +49,7 @@ impl Admission {
         };
         match state.authenticator().authenticate(key).await {
             Ok(principal) => {
+                note(&principal);
                 principal.require(Scope::Read)?;
                 Ok(Self::Granted(principal))
             }
@@ -72,7 +75,9 @@ impl Admission {
                 Err(_) => None,
             },
         };
-        if principal.is_none() {
+        if let Some(principal) = &principal {
+            note(principal);
+        } else {
             connection.close(close::UNAUTHENTICATED, "Authentication failed").await;
         }
         principal

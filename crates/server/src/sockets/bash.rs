@@ -22,7 +22,7 @@ use uuid::Uuid;
 use super::{
     NEEDS_WRITE,
     admission::{Admission, is_late_authentication},
-    connection::{Connection, Gone, close, limited},
+    connection::{Connection, Gone, close, open},
     mistake,
 };
 use crate::{
@@ -65,7 +65,7 @@ pub(super) async fn bash_events(
     let ApiQuery(query) = query.map_err(|_| ApiError::forbidden("resend_mode must be 'all'"))?;
     let admission = Admission::before_upgrade(&state, &headers, query.session_api_key.as_deref()).await?;
     let replay = query.resend_mode == Some(ResendMode::All);
-    Ok(limited(upgrade).on_upgrade(async move |socket| {
+    Ok(open(upgrade, async move |socket| {
         let mut connection = Connection::new(socket, seat.map(|seat| seat.0), &state);
         let Some(principal) = admission.complete(&state, &mut connection).await else { return };
         match Place::of(&principal, &state).await {

@@ -5,9 +5,12 @@ use std::time::Duration;
 use axum::{
     body::Bytes,
     extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade},
+    response::Response,
 };
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
 use tokio_util::{sync::CancellationToken, task::task_tracker::TaskTrackerToken};
+
+use tracing::{Instrument as _, Span};
 
 use crate::{accept::Seat, state::AppState};
 
@@ -35,9 +38,14 @@ pub(crate) mod close {
     pub(crate) const UNAUTHENTICATED: u16 = 4001;
 }
 
-/// Limits of a socket, to be set before it opens.
-pub(crate) fn limited(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
-    upgrade.max_message_size(LARGEST_MESSAGE).max_frame_size(LARGEST_MESSAGE).write_buffer_size(0)
+/// Opens a socket with limits. `work` goes on in the span of the request that asked for it.
+pub(crate) fn open<F: Future<Output = ()> + Send + 'static>(
+    upgrade: WebSocketUpgrade,
+    work: impl FnOnce(WebSocket) -> F + Send + 'static,
+) -> Response {
+    let span = Span::current();
+    let upgrade = upgrade.max_message_size(LARGEST_MESSAGE).max_frame_size(LARGEST_MESSAGE).write_buffer_size(0);
+    upgrade.on_upgrade(move |socket| work(socket).instrument(span))
 }
 
 /// An open socket.

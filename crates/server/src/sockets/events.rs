@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::{
     NEEDS_WRITE,
     admission::{Admission, is_late_authentication},
-    connection::{Connection, Gone, close, limited},
+    connection::{Connection, Gone, close, open},
     mistake,
 };
 use crate::{
@@ -88,7 +88,7 @@ pub(super) async fn events(
         )
     })?;
     let admission = Admission::before_upgrade(&state, &headers, query.session_api_key.as_deref()).await?;
-    Ok(limited(upgrade).on_upgrade(async move |socket| {
+    Ok(open(upgrade, async move |socket| {
         let mut connection = Connection::new(socket, seat.map(|seat| seat.0), &state);
         let Some(principal) = admission.complete(&state, &mut connection).await else { return };
         let id = path.conversation_id;

@@ -259,7 +259,7 @@ async fn methods_and_versions_of_all_kinds_are_answered() {
     let answer = send(&server, request("GET http://example.com/nosuch").as_bytes()).await;
     assert_eq!(status(&answer), 404, "{answer}");
 
-    let answer = send(&server, b"GET /health HTTP/1.0\r\n\r\n").await;
+    let answer = send(&server, b"GET /alive HTTP/1.0\r\n\r\n").await;
     assert_eq!(status(&answer), 200, "{answer}");
     assert!(answer.ends_with(r#"{"status":"ok"}"#), "{answer}");
     // Who does not say which host is meant gets nothing that a page in a browser could be after.

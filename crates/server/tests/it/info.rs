@@ -10,11 +10,7 @@ use crate::server::{TestServer, answer, until};
 #[tokio::test]
 async fn probes_and_info() {
     let server = TestServer::start().await;
-    for (path, body) in [
-        ("/health", json!({"status": "ok"})),
-        ("/alive", json!({"status": "ok"})),
-        ("/ready", json!({"status": "ready"})),
-    ] {
+    for (path, body) in [("/alive", json!({"status": "ok"})), ("/ready", json!({"status": "ready"}))] {
         assert_eq!(answer(server.get(path)).await, (StatusCode::OK, body));
     }
     let (_, info) = answer(server.get("/server_info")).await;

@@ -17,6 +17,7 @@ mod events_socket;
 mod files;
 mod git;
 mod info;
+mod metrics;
 mod openapi;
 mod owners;
 mod places;

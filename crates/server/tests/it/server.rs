@@ -161,6 +161,11 @@ impl TestServer {
         self.directory
     }
 
+    /// Takes the store away from under the server.
+    pub(crate) async fn close_store(&self) {
+        self.store.close().await;
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }

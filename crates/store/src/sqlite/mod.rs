@@ -12,11 +12,13 @@ mod event;
 mod failure;
 mod files;
 mod migrate;
+mod pulse;
 mod query;
 mod reader;
 mod reseal;
 mod sandbox;
 mod setting;
+mod vital;
 mod workspace;
 mod writer;
 
@@ -35,7 +37,13 @@ use longshore_protocol::{
 use serde_json::Value;
 use uuid::Uuid;
 
-use self::{codec::Codec, files::Files, reader::Readers, writer::Writer};
+use self::{
+    codec::Codec,
+    files::{Files, Lock},
+    pulse::Pulse,
+    reader::Readers,
+    writer::Writer,
+};
 use crate::{
     At, BashQuery, Commit, Conversation, ConversationHead, ConversationQuery, Created, Error, EventFilter, EventQuery,
     Keys, NewConversation, Owner, Page, Sandbox, SandboxChange, Seq, Store, StoredEvent,
@@ -47,6 +55,7 @@ pub struct Sqlite {
     files: Arc<Files>,
     readers: Arc<Readers>,
     writer: Writer,
+    pulse: Arc<Pulse>,
 }
 
 impl Sqlite {
@@ -62,9 +71,7 @@ impl Sqlite {
         let mut connection = files.connect_writer().map_err(in_file)?;
         migrate::migrate(&mut connection, &files)?;
         reseal::check_key(&mut connection, &keys, &files)?;
-        let readers = Arc::new(Readers::new(Arc::clone(&files)));
-        let writer = Writer::start(connection, Some(lock), Arc::clone(&files))?;
-        Ok(Self { codec: Codec::new(keys), files, readers, writer })
+        Self::over(connection, Some(lock), files, keys)
     }
 
     /// Opens a database that a server may have open, for a short piece of work beside it: users and keys may be changed,
@@ -83,9 +90,19 @@ impl Sqlite {
         let mut connection = files.connect_writer().map_err(in_file)?;
         migrate::check(&mut connection, &files)?;
         reseal::check_key(&mut connection, &keys, &files)?;
-        let readers = Arc::new(Readers::new(Arc::clone(&files)));
-        let writer = Writer::start(connection, None, Arc::clone(&files))?;
-        Ok(Self { codec: Codec::new(keys), files, readers, writer })
+        Self::over(connection, None, files, keys)
+    }
+
+    fn over(
+        connection: rusqlite::Connection,
+        lock: Option<Lock>,
+        files: Arc<Files>,
+        keys: Keys,
+    ) -> Result<Self, Error> {
+        let pulse = Arc::<Pulse>::default();
+        let readers = Arc::new(Readers::new(Arc::clone(&files), Arc::clone(&pulse)));
+        let writer = Writer::start(connection, lock, Arc::clone(&files), Arc::clone(&pulse))?;
+        Ok(Self { codec: Codec::new(keys), files, readers, writer, pulse })
     }
 
     /// Whether there are users in the database at `path`; none if it cannot be read, or is not there yet. Blocks for as

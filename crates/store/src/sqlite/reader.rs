@@ -8,6 +8,7 @@ use tokio::{sync::Semaphore, task::spawn_blocking};
 use super::{
     failure::{Failure, explain},
     files::Files,
+    pulse::Pulse,
 };
 use crate::Error;
 
@@ -18,11 +19,12 @@ pub(super) struct Readers {
     files: Arc<Files>,
     idle: Mutex<Vec<Connection>>,
     permits: Arc<Semaphore>,
+    pulse: Arc<Pulse>,
 }
 
 impl Readers {
-    pub(super) fn new(files: Arc<Files>) -> Self {
-        Self { files, idle: Mutex::default(), permits: Arc::new(Semaphore::new(CONNECTIONS as usize)) }
+    pub(super) fn new(files: Arc<Files>, pulse: Arc<Pulse>) -> Self {
+        Self { files, idle: Mutex::default(), permits: Arc::new(Semaphore::new(CONNECTIONS as usize)), pulse }
     }
 
     /// Does `work` on one consistent state of the database, which has everything that was answered before.
@@ -35,6 +37,7 @@ impl Readers {
         let result = spawn_blocking(move || {
             let result = readers.with_connection(work).map_err(|failure| explain(failure, &readers.files));
             drop(permit);
+            readers.pulse.read(&result);
             result
         });
         result.await.unwrap_or_else(|error| Err(Error::Database(format!("a read broke off: {error}"))))

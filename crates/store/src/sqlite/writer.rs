@@ -3,7 +3,7 @@
 use std::{
     sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rusqlite::Connection;
@@ -15,6 +15,7 @@ use tokio::{
 use super::{
     failure::{Failure, explain},
     files::{self, Files, Lock},
+    pulse::Pulse,
 };
 use crate::Error;
 
@@ -36,22 +37,38 @@ const PATIENCE: Duration = Duration::from_millis(100);
 pub(super) struct Writer {
     queue: Mutex<Option<mpsc::Sender<Box<dyn Job>>>>,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
+    pulse: Arc<Pulse>,
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection, lock: Option<Lock>, files: Arc<Files>) -> Result<Self, Error> {
+    pub(super) fn start(
+        connection: Connection,
+        lock: Option<Lock>,
+        files: Arc<Files>,
+        pulse: Arc<Pulse>,
+    ) -> Result<Self, Error> {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let directory = files.directory.clone();
         let thread = thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || run(connection, jobs, &files, lock))
             .map_err(Error::io("start a thread for", directory))?;
-        Ok(Self { queue: Mutex::new(Some(queue)), thread: Arc::new(Mutex::new(Some(thread))) })
+        Ok(Self { queue: Mutex::new(Some(queue)), thread: Arc::new(Mutex::new(Some(thread))), pulse })
     }
 
     /// Does `work` in a transaction and returns when that is on disk. If `work` fails, nothing of it is stored. Work
     /// that was accepted is done even if nobody waits for it any more.
     pub(super) async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Error> {
+        let began = Instant::now();
+        let outcome = self.queue(work).await;
+        self.pulse.wrote(began, &outcome);
+        outcome
+    }
+
+    async fn queue<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Error> {
@@ -61,6 +78,16 @@ impl Writer {
         queue.send(Box::new(task)).await.map_err(|_| Error::Closed)?;
         drop(queue);
         outcome.await.unwrap_or(Err(Error::Closed))
+    }
+
+    /// How much work waits.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] if none is taken any more.
+    pub(super) fn waiting(&self) -> Result<usize, Error> {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let queue = queue.as_ref().filter(|queue| !queue.is_closed()).ok_or(Error::Closed)?;
+        Ok(queue.max_capacity() - queue.capacity())
     }
 
     /// Waits until all that was accepted is on disk and the file is closed.
@@ -225,7 +252,8 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let (files, lock) = Files::prepare(&folder.path().join("test.db")).unwrap();
             let files = Arc::new(files);
-            let writer = Writer::start(files.connect_writer().unwrap(), Some(lock), Arc::clone(&files)).unwrap();
+            let writer =
+                Writer::start(files.connect_writer().unwrap(), Some(lock), Arc::clone(&files), Arc::default()).unwrap();
             let fixture = Self { writer, files, _folder: folder };
             fixture.execute("CREATE TABLE item (id INTEGER PRIMARY KEY, text BLOB)").await.unwrap();
             fixture

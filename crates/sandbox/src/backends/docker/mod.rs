@@ -202,6 +202,11 @@ impl Backend for Docker {
         Ok(())
     }
 
+    async fn is_alive(&self) -> Result<(), Error> {
+        let ping = self.engine.client().await?.ping().await;
+        ping.map(drop).map_err(|refusal| self.engine.failed("reach the engine", refusal))
+    }
+
     /// Makes no box.
     async fn findings(&self) -> Vec<Finding> {
         self.check_up().await

@@ -161,3 +161,18 @@ async fn a_disk_that_has_a_limit_of_its_own_is_left_alone() {
     use_up(&world, 10, 100, true).await;
     assert_eq!(state(&server, "ann"), Some(SandboxState::Ready));
 }
+
+#[tokio::test]
+async fn boxes_are_counted_and_measured() {
+    let (world, server, place) = world().await;
+    use_up(&world, 40, 60, true).await;
+    let census = server.census();
+    let ready = census.states.iter().find(|(state, ..)| *state == SandboxState::Ready).copied();
+    assert_eq!(ready, Some((SandboxState::Ready, 1, 1)));
+    assert_eq!((census.measured, census.sum.memory, census.max.disk), (1, LIMIT / 100 * 40, LIMIT / 100 * 60));
+    assert!((census.memory_share - 0.4).abs() < 0.01 && (census.disk_share - 0.6).abs() < 0.01, "{census:?}");
+    server.pause(&owner("ann"), At::Own).await.unwrap();
+    let census = server.census();
+    assert_eq!((census.measured, census.sum.memory), (0, 0), "what sleeps is not measured");
+    drop(place);
+}

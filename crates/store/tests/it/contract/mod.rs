@@ -7,6 +7,7 @@ pub(crate) mod events;
 pub(crate) mod finding;
 pub(crate) mod sandboxes;
 pub(crate) mod settings;
+pub(crate) mod vitals;
 pub(crate) mod workspaces;
 
 /// `suite!(open)` makes the tests for stores that `open()` makes: a value with `store() -> Arc<dyn Store>`.
@@ -30,6 +31,7 @@ macro_rules! suite {
             sandboxes: [a_place_has_one_box, changes_and_events_are_kept, a_pooled_box_is_claimed_once, old_events_go];
             settings: [settings_are_kept, secrets_are_kept, a_closed_store_says_so];
             workspaces: [workspaces_are_their_owners, conversations_and_commands_are_found_by_workspace];
+            vitals: [what_is_done_is_counted, a_closed_store_is_not_well];
         }
     };
     ($open:path, $($module:ident: [$($name:ident),* $(,)?];)*) => {
