@@ -380,7 +380,7 @@ impl Engine {
 
     /// How long nobody has used a conversation: no time at all while one runs.
     pub fn idle(&self) -> Duration {
-        if self.shared.runs.available_permits() < self.shared.max_runs() {
+        if !self.shared.runs.is_empty() {
             return Duration::ZERO;
         }
         self.shared.used_at.lock().elapsed()
@@ -545,7 +545,7 @@ impl Engine {
             is_elsewhere,
             news: opened.news,
             tail,
-            permit: None,
+            ticket: None,
             learned: Vec::new(),
             place_is_lost: false,
             streams: Streams::default(),

@@ -19,6 +19,7 @@ mod infos;
 mod jobs;
 mod live;
 mod lookup;
+mod queue;
 mod shared;
 mod subscription;
 mod toolbox;
@@ -37,6 +38,7 @@ use longshore_protocol::{ConversationId, conversation::LocalWorkspace, sandbox::
 use longshore_store::{Owner, Store};
 use longshore_tools::Registry;
 use longshore_workspace::Workspace;
+pub use queue::QueueLimits;
 pub use subscription::{Replay, Subscription};
 use tokio::sync::broadcast;
 use uuid::Uuid;
@@ -63,8 +65,10 @@ pub struct Parts {
 pub struct Options {
     /// Where conversations keep outputs that were cut and task lists: an absolute folder.
     pub conversations_dir: PathBuf,
-    /// How many conversations may run at the same time.
+    /// How many conversations may run at the same time. The runs of more wait.
     pub max_concurrent_runs: usize,
+    /// How many runs may wait, and how many of one owner may work.
+    pub queue: QueueLimits,
     /// How long a conversation that nobody uses stays in memory.
     pub idle_ttl: Duration,
 }
