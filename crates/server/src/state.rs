@@ -10,7 +10,10 @@ use axum::body::Bytes;
 use longshore_engine::{Engine, bash::BashService};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Accounts, Activity, Authenticator, Options, Workspaces};
+use crate::{
+    Accounts, Activity, Authenticator, Options, Workspaces,
+    protect::{Client, Protection},
+};
 
 /// What handlers share: handles only, so that a clone is cheap.
 #[derive(Clone)]
@@ -24,6 +27,7 @@ struct Inner {
     engine: Engine,
     bash: BashService,
     activity: Activity,
+    protection: Protection,
     bound: OnceLock<SocketAddr>,
     openapi: OnceLock<Bytes>,
     closing: CancellationToken,
@@ -45,6 +49,7 @@ impl AppState {
         bash: BashService,
     ) -> Self {
         Self(Arc::new(Inner {
+            protection: Protection::new(&options.limits),
             options,
             authenticator,
             accounts: Accounts::new(engine.store()),
@@ -81,6 +86,16 @@ impl AppState {
 
     pub(crate) fn bash(&self) -> &BashService {
         &self.0.bash
+    }
+
+    /// Who may ask how much.
+    pub(crate) fn protection(&self) -> &Protection {
+        &self.0.protection
+    }
+
+    /// Whether a client is on the machine of a server without keys, and therefore is not counted.
+    pub(crate) fn trusts(&self, client: Option<Client>) -> bool {
+        self.authenticator().anybody().is_some() && client.is_none_or(|client| client.0.is_loopback())
     }
 
     pub(crate) fn activity(&self) -> &Activity {
