@@ -19,17 +19,17 @@ use axum::{
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
-use tokio_rustls::server::TlsStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service;
 
 use crate::{
     Certificate, Limits, Server, Tls,
+    greet::greet,
     patient::Patient,
     protect::{Client, Counted, Counts, Group, is_proxy},
     tls::LOOK,
@@ -57,7 +57,7 @@ pub(crate) async fn serve(server: &Server, listener: TcpListener, shutdown: impl
     let places = usize::try_from(options.limits.connections).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
     let room = Arc::new(Semaphore::new(places));
     let by_address = Counts::new(options.limits.connections_per_address);
-    let guise = Guise { limits: options.limits.clone(), tls: options.tls.clone(), router };
+    let manner = Manner { limits: options.limits.clone(), tls: options.tls.clone(), router };
     if let Some(certificate) = options.tls.as_ref().and_then(|tls| tls.certificate.clone()) {
         connections.spawn(watch(certificate, server.state().closing().clone()));
     }
@@ -73,7 +73,7 @@ pub(crate) async fn serve(server: &Server, listener: TcpListener, shutdown: impl
         };
         let (closing, abandoned) = (server.state().closing().clone(), abandoned.clone());
         let seat = Seat { _permit: Arc::new(permit), _counted: counted };
-        let connection = attend(stream, client, seat, guise.clone(), closing);
+        let connection = attend(stream, client, seat, manner.clone(), closing);
         connections.spawn(async move {
             tokio::select! {
                 () = connection => {}
@@ -136,19 +136,19 @@ fn is_of_the_client(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// What connections are served with.
+/// How connections are served.
 #[derive(Clone)]
-struct Guise {
+struct Manner {
     limits: Limits,
     tls: Option<Tls>,
     router: Router,
 }
 
 /// Answers the requests of one connection.
-async fn attend(stream: TcpStream, client: SocketAddr, seat: Seat, guise: Guise, closing: CancellationToken) {
+async fn attend(stream: TcpStream, client: SocketAddr, seat: Seat, manner: Manner, closing: CancellationToken) {
     // Answers are written whole, so waiting to fill a packet only delays them.
     let _ = stream.set_nodelay(true);
-    let Guise { limits, tls, router } = guise;
+    let Manner { limits, tls, router } = manner;
     let stall = Duration::from_secs(limits.stall_seconds);
     let Some(tls) = tls else {
         return converse(Patient::new(stream, stall), client, seat, &limits, router, closing).await;
@@ -168,29 +168,6 @@ async fn attend(stream: TcpStream, client: SocketAddr, seat: Seat, guise: Guise,
         Err(_) => tracing::debug!(client.address = %client, "a client did not finish the handshake of TLS in time"),
     }
 }
-
-/// Agrees with a client on TLS. None for one that speaks plain HTTP, which is told what to do, and for an authority that only
-/// wanted to see that the server has its name.
-async fn greet(mut stream: TcpStream, stall: Duration, tls: &Tls) -> io::Result<Option<TlsStream<Patient>>> {
-    let mut first = [0];
-    if stream.peek(&mut first).await? == 1 && first[0].is_ascii_uppercase() {
-        stream.write_all(SPEAK_TLS.as_bytes()).await?;
-        stream.shutdown().await?;
-        // A connection that is closed with something unread would lose the answer.
-        tokio::io::copy(&mut stream.take(DRAINED), &mut tokio::io::sink()).await?;
-        return Ok(None);
-    }
-    let stream = tls.acceptor.accept(Patient::new(stream, stall)).await?;
-    let protocol = stream.get_ref().1.alpn_protocol();
-    Ok(protocol.is_none_or(|protocol| protocol == b"http/1.1").then_some(stream))
-}
-
-/// What a client hears that speaks plain HTTP to a server with TLS.
-const SPEAK_TLS: &str = "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: 73\r\n\
-    Connection: close\r\n\r\n{\"detail\":\"This server speaks TLS only. Call it with https:// or wss://\"}";
-
-/// Bytes that are read of such a client before the connection is closed.
-const DRAINED: u64 = 64 << 10;
 
 /// Answers the requests that come through a stream.
 async fn converse(

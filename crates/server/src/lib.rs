@@ -4,8 +4,8 @@
 //! server from it: with their own [`Authenticator`] and their own [`Workspaces`].
 //!
 //! ```text
-//! connection ─► front: request id, log, panics, host and origin, CORS
-//!                └─► router ─► /api/…      authentication ─► Principal ─► handler
+//! connection ─► front: request id, log, panics, rate of the address, host and origin, CORS
+//!                └─► router ─► /api/…      authentication ─► Principal ─► rate of the user ─► handler
 //!                           ├► /sockets/…  admission (query, header or first message) ─► Principal
 //!                           └► /health, /server_info, /docs, /openapi.json: open to all
 //! ```
@@ -27,6 +27,7 @@ mod boxed;
 mod error;
 mod extract;
 mod front;
+mod greet;
 mod limits;
 mod multipart;
 mod openapi;
