@@ -17,8 +17,9 @@ use longshore_protocol::{
     sandbox::{SandboxEvent, SandboxEventBody, SandboxState},
 };
 use longshore_store::{Commit, NewEvent, Seq};
+use serde_json::{Value, json};
 use tokio::{
-    sync::{OwnedSemaphorePermit, broadcast, mpsc},
+    sync::{broadcast, mpsc},
     time::Instant,
 };
 use tracing::Instrument as _;
@@ -30,6 +31,7 @@ use crate::{
     live::{Answer, Letter, Live, Reply, Wish},
     lookup,
     observer::Run,
+    queue::{Standing, Ticket},
     shared::Shared,
     toolbox::Toolbox,
 };
@@ -39,6 +41,10 @@ const TITLE_LEN: usize = 50;
 
 /// The key of state updates about the place that the conversation works in.
 const SANDBOX_KEY: &str = "sandbox";
+
+/// The key of state updates about the place of a run in the queue: an object with its `position`, counted from 1, and null
+/// when it waits no more.
+const QUEUE_KEY: &str = "queue";
 
 /// A run that ends so soon may end before the client that asked for it listens for the end.
 const SHORT_RUN: Duration = Duration::from_secs(1);
@@ -66,8 +72,8 @@ pub(crate) struct Actor {
     /// What happens to that place.
     pub(crate) news: Option<broadcast::Receiver<SandboxEvent>>,
     pub(crate) tail: Seq,
-    /// Held while the conversation runs.
-    pub(crate) permit: Option<OwnedSemaphorePermit>,
+    /// Held while the conversation runs, or waits for its turn to.
+    pub(crate) ticket: Option<Ticket>,
     /// The run that is under way.
     pub(crate) run: Option<Run>,
     /// Values of secrets that another server gave out.
@@ -208,6 +214,7 @@ impl Actor {
                     self.take(report).await
                 }
                 event = next(&mut self.news) => self.hear(event).await,
+                standing = standing(&mut self.ticket) => self.move_up(standing).await,
                 () = tokio::time::sleep(patience) => {
                     if self.can_leave() && self.shared.forget_unread(&self.live) {
                         return End::Unused;
@@ -324,18 +331,36 @@ impl Actor {
         Ok((work, refusal))
     }
 
-    /// Starts a run if one more may run.
+    /// Starts a run if one more may run, or wait.
     fn start(&mut self, world: &mut dyn World) -> Result<Vec<Effect>, Error> {
-        if self.permit.is_none() {
-            let permit = Arc::clone(&self.shared.runs).try_acquire_owned().map_err(|_| Error::AtCapacity)?;
-            self.permit = Some(permit);
-        }
-        let effects = self.machine.run(world).map_err(|_| Error::AlreadyRunning)?;
+        let ticket = match self.ticket.take() {
+            Some(ticket) => ticket,
+            None => self.shared.runs.enter(&self.live.owner).map_err(|_| Error::AtCapacity)?,
+        };
+        let must_wait = ticket.is_waiting();
+        self.ticket = Some(ticket);
+        let effects = if must_wait { self.machine.run_later(world) } else { self.machine.run(world) };
+        let effects = effects.map_err(|_| Error::AlreadyRunning)?;
         self.began = Some(Instant::now());
         let run = Run::begin(&self.shared, &self.live);
         self.jobs.span = run.span.clone();
         self.run = Some(run);
         Ok(effects)
+    }
+
+    /// Begins a run that has waited for its turn, or tells readers how long the queue before it is.
+    async fn move_up(&mut self, standing: Standing) -> Result<(), longshore_store::Error> {
+        match standing {
+            Standing::Waits(position) => {
+                self.show_change(QUEUE_KEY, json!({"position": position}));
+                Ok(())
+            }
+            Standing::Works => {
+                self.show_change(QUEUE_KEY, Value::Null);
+                let effects = self.machine.begin(&mut self.shared.parts.clock.clone());
+                self.perform(effects.into()).await
+            }
+        }
     }
 
     fn title_for(&self, message: &Message) -> Option<String> {
@@ -425,7 +450,7 @@ impl Actor {
         self.perform(effects.into()).await
     }
 
-    fn show_change(&self, key: &str, value: serde_json::Value) {
+    fn show_change(&self, key: &str, value: Value) {
         let body = ConversationStateUpdateEvent { key: key.to_owned(), value };
         self.live.feed.push(Frame::Transient(self.live.transient(Source::Environment, body.into())));
     }
@@ -508,12 +533,18 @@ impl Actor {
             }
         }
         if self.machine.is_resting() && self.machine.status() != ExecutionStatus::Running {
-            self.permit = None;
+            self.leave_queue();
             if let Some(run) = self.run.take() {
                 run.end(self.machine.status().as_str());
             }
         }
         Ok(())
+    }
+
+    fn leave_queue(&mut self) {
+        if self.ticket.take().is_some_and(|ticket| ticket.is_waiting()) {
+            self.show_change(QUEUE_KEY, Value::Null);
+        }
     }
 
     /// The model, made when it is first asked.
@@ -546,6 +577,14 @@ impl Actor {
     async fn recover(&mut self) -> Result<(), longshore_store::Error> {
         let effects = self.machine.recover(&mut self.shared.parts.clock.clone());
         self.perform(effects.into()).await
+    }
+}
+
+/// What a run that waits hears next; never for one that does not wait.
+async fn standing(ticket: &mut Option<Ticket>) -> Standing {
+    match ticket {
+        Some(ticket) => ticket.standing().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -15,7 +15,7 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::{
-    Error, Observer, Options, Parts, Replay, Subscription,
+    Error, Observer, Options, Parts, Replay, Runs, Subscription,
     actor::{Actor, Streams},
     info::{Info, Skills, Snapshot},
     jobs::Jobs,
@@ -386,7 +386,7 @@ impl Engine {
 
     /// How long nobody has used a conversation: no time at all while one runs.
     pub fn idle(&self) -> Duration {
-        if self.shared.runs.available_permits() < self.shared.max_runs() {
+        if !self.shared.runs.is_empty() {
             return Duration::ZERO;
         }
         self.shared.used_at.lock().elapsed()
@@ -397,10 +397,9 @@ impl Engine {
         self.shared.live.lock().values().filter(|slot| slot.initialized()).count()
     }
 
-    /// How many conversations run, and how many may.
-    pub fn runs(&self) -> (usize, usize) {
-        let most = self.shared.max_runs();
-        (most - self.shared.runs.available_permits().min(most), most)
+    /// How many conversations run, and how many wait for their turn.
+    pub fn runs(&self) -> Runs {
+        self.shared.runs.count()
     }
 
     /// Stops all conversations: what runs is broken off, stored and paused. Takes less than two seconds.
@@ -559,7 +558,7 @@ impl Engine {
             is_elsewhere,
             news: opened.news,
             tail,
-            permit: None,
+            ticket: None,
             run: None,
             learned: Vec::new(),
             place_is_lost: false,

@@ -71,7 +71,7 @@ impl Engine {
         check_amount(&with_own_secrets(&definition, &secrets))?;
         self.check_parent(owner, id, parent, &definition).await?;
         self.check_agent(owner, id, &definition).await?;
-        if first_message.is_some() && self.shared.runs.available_permits() == 0 {
+        if first_message.is_some() && !self.shared.runs.has_room(owner) {
             return Err(Error::AtCapacity);
         }
 

@@ -10,10 +10,10 @@ pub enum Error {
     /// There is a run already.
     #[error("Conversation already running. Wait for completion or pause first.")]
     AlreadyRunning,
-    /// As many conversations run as may.
+    /// As many conversations run and wait as may.
     #[error("Conversation run limit reached. Retry the request later.")]
     AtCapacity,
-    /// The message is stored, but as many conversations run as may.
+    /// The message is stored, but as many conversations run and wait as may.
     #[error(
         "Message saved, but the conversation run limit was reached. Retry POST /api/conversations/{0}/run without \
          resending the message."

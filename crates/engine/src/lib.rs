@@ -20,6 +20,7 @@ mod jobs;
 mod live;
 mod lookup;
 mod observer;
+mod queue;
 mod shared;
 mod subscription;
 mod toolbox;
@@ -39,6 +40,7 @@ use longshore_store::{Owner, Store};
 use longshore_tools::Registry;
 use longshore_workspace::Workspace;
 pub use observer::Observer;
+pub use queue::{QueueLimits, Runs};
 pub use subscription::{Replay, Subscription};
 use tokio::sync::broadcast;
 use uuid::Uuid;
@@ -65,8 +67,10 @@ pub struct Parts {
 pub struct Options {
     /// Where conversations keep outputs that were cut and task lists: an absolute folder.
     pub conversations_dir: PathBuf,
-    /// How many conversations may run at the same time.
+    /// How many conversations may run at the same time. The runs of more wait.
     pub max_concurrent_runs: usize,
+    /// How many runs may wait, and how many of one owner may work.
+    pub queue: QueueLimits,
     /// How long a conversation that nobody uses stays in memory.
     pub idle_ttl: Duration,
 }

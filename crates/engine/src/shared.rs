@@ -5,17 +5,17 @@ use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Instant};
 use longshore_protocol::ConversationId;
 use longshore_store::Owner;
 use parking_lot::Mutex;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::OnceCell;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Options, Parts, infos::Infos, live::Live, observer::Seat};
+use crate::{Options, Parts, infos::Infos, live::Live, observer::Seat, queue::Queue};
 
 /// What all conversations share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) parts: Parts,
     pub(crate) options: Options,
-    pub(crate) runs: Arc<Semaphore>,
+    pub(crate) runs: Queue,
     /// Fires when the server stops.
     pub(crate) stopping: CancellationToken,
     pub(crate) infos: Infos,
@@ -61,7 +61,7 @@ impl Shared {
     pub(crate) fn new(parts: Parts, options: Options) -> Self {
         Self {
             parts,
-            runs: Arc::new(Semaphore::new(options.max_concurrent_runs.min(Semaphore::MAX_PERMITS))),
+            runs: Queue::new(options.max_concurrent_runs, options.queue.clone()),
             options,
             infos: Infos::new(),
             used_at: Mutex::new(Instant::now()),
@@ -109,10 +109,6 @@ impl Shared {
     /// A conversation changed now.
     pub(crate) fn touch(&self) {
         *self.used_at.lock() = Instant::now();
-    }
-
-    pub(crate) fn max_runs(&self) -> usize {
-        self.options.max_concurrent_runs.min(Semaphore::MAX_PERMITS)
     }
 
     pub(crate) fn persistence_dir(&self, id: ConversationId) -> PathBuf {

@@ -2,6 +2,7 @@
 
 use std::{
     ffi::{OsStr, OsString},
+    num::NonZeroUsize,
     path::{Path, PathBuf},
 };
 
@@ -96,9 +97,9 @@ pub(crate) struct Serve {
     #[arg(long)]
     pub(crate) host: Option<String>,
 
-    /// Port to listen on.
-    #[arg(long, default_value_t = 8000)]
-    pub(crate) port: u16,
+    /// Port to listen on. Without it: 8000.
+    #[arg(long)]
+    pub(crate) port: Option<u16>,
 
     #[command(flatten)]
     pub(crate) data: DataFlags,
@@ -121,9 +122,9 @@ pub(crate) struct Serve {
     #[arg(long)]
     pub(crate) any_host: bool,
 
-    /// Conversations that may run at the same time.
-    #[arg(long, env = "OH_MAX_CONCURRENT_RUNS", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) max_concurrent_runs: u32,
+    /// Conversations that may run at the same time; more wait in a queue. Without it: 512.
+    #[arg(long, env = "OH_MAX_CONCURRENT_RUNS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_concurrent_runs: Option<u32>,
 
     /// Seconds after which a conversation that nobody uses leaves memory.
     #[arg(long, env = "OH_CONVERSATION_IDLE_TTL_SECONDS", default_value_t = 1200, value_name = "SECONDS")]
@@ -137,9 +138,9 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "FORMAT")]
     pub(crate) log_format: Option<LogFormat>,
 
-    /// Ignored: one process uses all cores.
+    /// Threads that serve. Without it: one for each core.
     #[arg(long, value_name = "N")]
-    pub(crate) workers: Option<u32>,
+    pub(crate) workers: Option<NonZeroUsize>,
 
     /// Ignored: there is nothing to reload.
     #[arg(long)]
@@ -366,7 +367,10 @@ mod tests {
         let line = "/usr/bin/agent-server --host 0.0.0.0 --port 60000 --workers 4 --reload --import-modules a,b \
                     --extra-python-path x:y";
         let Command::Serve(serve) = parse(&line.replace("  ", "")).command else { panic!("not serve") };
-        assert_eq!((serve.host.as_deref(), serve.port, serve.workers), (Some("0.0.0.0"), 60000, Some(4)));
+        assert_eq!(
+            (serve.host.as_deref(), serve.port, serve.workers),
+            (Some("0.0.0.0"), Some(60000), NonZeroUsize::new(4))
+        );
     }
 
     #[test]

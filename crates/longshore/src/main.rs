@@ -1,6 +1,8 @@
 //! The `longshore` program.
 
 mod accounts;
+#[cfg(feature = "acme")]
+mod acme;
 mod boxd;
 mod boxes;
 mod cli;

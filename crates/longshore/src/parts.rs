@@ -8,10 +8,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use longshore_engine::{Clock, Engine, Options, Parts};
+use longshore_engine::{Clock, Engine, Options, Parts, QueueLimits};
 use longshore_llm::{Models, ModelsOptions, Turn};
 use longshore_sandbox::Sandboxes;
-use longshore_server::{SandboxPlaces, StoredOptions};
+use longshore_server::{Limits, SandboxPlaces, StoredOptions};
 use longshore_store::{Keys, Sqlite, Store};
 use longshore_tools::Registry;
 use longshore_workspace::{Command, LocalOptions, guard::Guard};
@@ -75,7 +75,12 @@ pub(crate) async fn build(plan: Plan, environment: &Environment) -> Result<Built
         http,
         clock: Clock::system(),
     };
-    let options = Options { conversations_dir: data_dir.join("conversations"), max_concurrent_runs, idle_ttl };
+    let options = Options {
+        conversations_dir: data_dir.join("conversations"),
+        max_concurrent_runs,
+        queue: queue(&config.limits),
+        idle_ttl,
+    };
     Ok(Built { engine: Engine::new(parts, options), places, sandboxes })
 }
 
@@ -83,6 +88,16 @@ pub(crate) async fn build(plan: Plan, environment: &Environment) -> Result<Built
 pub(crate) fn encryption_keys(environment: &Environment, data_dir: &Path) -> Result<Keys> {
     Keys::load_or_create(data_dir, environment.secret_key(), environment.previous_secret_keys()?)
         .context("the key that encrypts secrets cannot be had")
+}
+
+/// How many runs may wait, and how many of one user may work.
+fn queue(limits: &Limits) -> QueueLimits {
+    let number = |limit| usize::try_from(limit).unwrap_or(usize::MAX);
+    QueueLimits {
+        runs_per_owner: Some(number(limits.max_runs_per_user)).filter(|runs| *runs > 0),
+        waiting: number(limits.max_queued_runs),
+        waiting_per_owner: number(limits.max_queued_runs_per_user),
+    }
 }
 
 /// Makes a folder that only this user can read.

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use longshore_protocol::Secret;
-use longshore_server::{Authenticator as _, Chain, Cors, MetricsAccess, Server, StaticKeys, StoredKeys};
+use longshore_server::{Authenticator as _, Certificate, Chain, Cors, MetricsAccess, Server, StaticKeys, StoredKeys};
 use longshore_store::Sqlite;
 use tokio::{
     net::TcpListener,
@@ -18,12 +18,18 @@ use tokio::{
 
 use crate::{
     cli::{DataFlags, Serve},
-    config::Config,
+    config::{Config, ServerSection, TlsSetup},
     logging,
     parts::{Built, Plan, build},
     settings::Environment,
     telemetry::Traces,
 };
+
+/// Threads that serve, whatever is asked for.
+const MAX_WORKERS: usize = 1024;
+
+/// The port where nobody says anything.
+const PORT: u16 = 8000;
 
 /// Serves until SIGTERM or SIGINT.
 pub(crate) fn serve(mut options: Serve) -> Result<()> {
@@ -45,6 +51,12 @@ pub(crate) fn serve(mut options: Serve) -> Result<()> {
         }
     }
     raise_file_limit();
+    let config = std::mem::take(&mut options.sandbox).config()?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if let Some(workers) = options.workers.or(config.server.workers) {
+        runtime.worker_threads(workers.get().min(MAX_WORKERS));
+    }
+    let runtime = runtime.enable_all().build().context("the runtime cannot be started")?;
     runtime.block_on(serve_until_signal(options, config, &traces, environment))
 }
 
@@ -66,28 +78,37 @@ async fn serve_until_signal(
     let keys = environment.session_keys()?;
     let data_dir = environment.data_dir(options.data.data_dir.take())?;
     let has_users = Sqlite::has_users(&data_dir.join("longshore.db"));
-    let address = address(&options, !keys.is_empty() || has_users).await?;
+    let address = address(&options, &config.server, !keys.is_empty() || has_users).await?;
     // The port is taken first: a second server on it must not touch the data.
     let listener = listen(address).await?;
-    let DataFlags { models_dir, pass_env, .. } = options.data;
+    let TlsSetup { tls, certificate } = config.server.tls()?;
+    if let Some(certificate) = certificate {
+        reload_at_hangup(certificate)?;
+    }
     let metrics =
         MetricsAccess { token: config.telemetry.metrics_token.clone(), public: config.telemetry.public_metrics };
+    let server_options = longshore_server::Options {
+        cors: cors(options.cors_origins, &config.server, &environment)?,
+        any_host: options.any_host,
+        allowed_hosts: config.server.allowed_hosts.clone(),
+        limits: config.limits.clone(),
+        tls,
+        trusted_proxies: config.server.trusted_proxies()?,
+        metrics,
+        tracer: traces.tracer.clone(),
+        ..longshore_server::Options::default()
+    };
+    let max_concurrent_runs = options.max_concurrent_runs.map_or(config.limits.max_concurrent_runs, u64::from);
+    let DataFlags { models_dir, pass_env, .. } = options.data;
     let plan = Plan {
         data_dir,
         models_dir,
         scripts: BTreeMap::new(),
         pass_env,
-        max_concurrent_runs: usize::try_from(options.max_concurrent_runs).unwrap_or(usize::MAX),
+        max_concurrent_runs: usize::try_from(max_concurrent_runs).unwrap_or(usize::MAX),
         idle_ttl: Duration::from_secs(options.idle_ttl),
         config,
         trace: traces.headers,
-    };
-    let server_options = longshore_server::Options {
-        cors: cors(options.cors_origins, &environment)?,
-        any_host: options.any_host,
-        metrics,
-        tracer: traces.tracer.clone(),
-        ..longshore_server::Options::default()
     };
     let shutdown = shutdown_signal()?;
     let may_share_machine = options.insecure_shared_machine;
@@ -128,9 +149,10 @@ impl Serving {
             );
         }
         let authenticator = Arc::new(Chain(vec![Arc::new(StaticKeys::new(keys)), Arc::new(stored)]));
+        let scheme = if options.tls.is_some() { "https" } else { "http" };
         let server = Server::new(options, authenticator, Arc::new(places), engine);
         let address = listener.local_addr().context("the address is not known")?;
-        tracing::info!(%address, data_dir = %data_dir.display(), "Longshore serves at http://{address} (docs at /docs)");
+        tracing::info!(%address, data_dir = %data_dir.display(), "Longshore serves at {scheme}://{address} (docs at /docs)");
         server.serve(listener, shutdown).await.context("the server stopped")?;
         sandboxes.shutdown().await;
         store.close().await;
@@ -140,10 +162,11 @@ impl Serving {
 }
 
 /// The address to listen on. Without a key only this machine may reach the server, unless the operator insists.
-async fn address(options: &Serve, has_key: bool) -> Result<SocketAddr> {
+async fn address(options: &Serve, section: &ServerSection, has_key: bool) -> Result<SocketAddr> {
     let default = if has_key { "0.0.0.0" } else { "127.0.0.1" };
-    let host = options.host.as_deref().unwrap_or(default);
-    let address = tokio::net::lookup_host((host, options.port))
+    let host = options.host.as_deref().or(section.host.as_deref()).unwrap_or(default);
+    let port = options.port.or(section.port).unwrap_or(PORT);
+    let address = tokio::net::lookup_host((host, port))
         .await
         .with_context(|| format!("the host {host} is not known"))?
         .next()
@@ -165,11 +188,25 @@ fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
 }
 
-fn cors(mut origins: Vec<String>, environment: &Environment) -> Result<Cors> {
+/// Loads a certificate again at each SIGHUP.
+fn reload_at_hangup(certificate: Certificate) -> Result<()> {
+    let mut hangup = signal(SignalKind::hangup()).context("SIGHUP cannot be waited for")?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            certificate.refresh().await;
+        }
+    });
+    Ok(())
+}
+
+fn cors(mut origins: Vec<String>, section: &ServerSection, environment: &Environment) -> Result<Cors> {
+    origins.extend(section.cors_origins.iter().cloned());
     origins.extend(environment.list("OH_ALLOW_CORS_ORIGINS")?);
-    let pattern = environment.get("OH_ALLOW_CORS_ORIGIN_REGEX");
+    let of_environment = environment.get("OH_ALLOW_CORS_ORIGIN_REGEX");
+    let pattern = of_environment.or(section.cors_origin_pattern.as_deref());
     let docker_host = environment.get("DOCKER_HOST_ADDR").map(str::to_owned);
-    Cors::new(origins, pattern, docker_host).context("OH_ALLOW_CORS_ORIGIN_REGEX")
+    Cors::new(origins, pattern, docker_host)
+        .context("OH_ALLOW_CORS_ORIGIN_REGEX, or cors_origin_pattern in the configuration file")
 }
 
 /// Ready at the first SIGTERM or SIGINT.

@@ -1,6 +1,14 @@
 //! Connections: from the listener to the routes, and their end.
 
-use std::{convert::Infallible, future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::Future,
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -11,6 +19,7 @@ use axum::{
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
@@ -18,14 +27,13 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service;
 
-use crate::{Server, patient::Patient};
-
-/// How long a connection may be without a request, and how long the head of one may take. Longer than clients keep
-/// idle connections, so that none is closed under a request.
-const IDLE_PATIENCE: Duration = Duration::from_secs(75);
-
-/// How long a client may take nothing of an answer.
-const STALL_PATIENCE: Duration = Duration::from_mins(2);
+use crate::{
+    Certificate, Limits, Server, Tls,
+    greet::greet,
+    patient::Patient,
+    protect::{Client, Counted, Counts, Group, is_proxy},
+    tls::LOOK,
+};
 
 /// How long requests may go on after the server was told to stop.
 const GRACE: Duration = Duration::from_millis(1600);
@@ -37,6 +45,7 @@ const RETRY: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone)]
 pub(crate) struct Seat {
     _permit: Arc<OwnedSemaphorePermit>,
+    _counted: Option<Arc<Counted<Group>>>,
 }
 
 /// Serves connections until `shutdown`, then ends them.
@@ -44,16 +53,27 @@ pub(crate) async fn serve(server: &Server, listener: TcpListener, shutdown: impl
     let router = server.router();
     let connections = TaskTracker::new();
     let abandoned = CancellationToken::new();
-    let room = Arc::new(Semaphore::new(server.state().options().connections));
+    let options = server.state().options();
+    let places = usize::try_from(options.limits.connections).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+    let room = Arc::new(Semaphore::new(places));
+    let by_address = Counts::new(options.limits.connections_per_address);
+    let manner = Manner { limits: options.limits.clone(), tls: options.tls.clone(), router };
+    if let Some(certificate) = options.tls.as_ref().and_then(|tls| tls.certificate.clone()) {
+        connections.spawn(watch(certificate, server.state().closing().clone()));
+    }
     let mut shutdown = pin!(shutdown);
     loop {
         let (stream, client, permit) = tokio::select! {
             () = &mut shutdown => break,
             accepted = accept(&listener, &room) => accepted,
         };
+        let counted = match counted(server, client.ip(), &by_address) {
+            Ok(counted) => counted.map(Arc::new),
+            Err(TooMany) => continue,
+        };
         let (closing, abandoned) = (server.state().closing().clone(), abandoned.clone());
-        let seat = Seat { _permit: Arc::new(permit) };
-        let connection = attend(stream, client, seat, router.clone(), closing);
+        let seat = Seat { _permit: Arc::new(permit), _counted: counted };
+        let connection = attend(stream, client, seat, manner.clone(), closing);
         connections.spawn(async move {
             tokio::select! {
                 () = connection => {}
@@ -78,6 +98,25 @@ pub(crate) async fn serve(server: &Server, listener: TcpListener, shutdown: impl
     }
 }
 
+/// One more connection from an address, unless there are too many. Those of trusted proxies, and of whoever is on the machine
+/// of a server without keys, are not counted.
+fn counted(server: &Server, address: IpAddr, by_address: &Counts<Group>) -> Result<Option<Counted<Group>>, TooMany> {
+    let state = server.state();
+    if state.trusts(Some(Client(address.to_canonical()))) || is_proxy(address, &state.options().trusted_proxies) {
+        return Ok(None);
+    }
+    by_address.one_more(Group::of(address)).map(Some).ok_or(TooMany)
+}
+
+struct TooMany;
+
+/// Loads a certificate again when its files change.
+async fn watch(certificate: Certificate, closing: CancellationToken) {
+    while timeout(LOOK, closing.cancelled()).await.is_err() {
+        certificate.refresh().await;
+    }
+}
+
 async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
     loop {
         let Ok(permit) = Arc::clone(room).acquire_owned().await else { std::future::pending().await };
@@ -97,15 +136,54 @@ fn is_of_the_client(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
+/// How connections are served.
+#[derive(Clone)]
+struct Manner {
+    limits: Limits,
+    tls: Option<Tls>,
+    router: Router,
+}
+
 /// Answers the requests of one connection.
-async fn attend(stream: TcpStream, client: SocketAddr, seat: Seat, router: Router, closing: CancellationToken) {
+async fn attend(stream: TcpStream, client: SocketAddr, seat: Seat, manner: Manner, closing: CancellationToken) {
     // Answers are written whole, so waiting to fill a packet only delays them.
     let _ = stream.set_nodelay(true);
+    let Manner { limits, tls, router } = manner;
+    let stall = Duration::from_secs(limits.stall_seconds);
+    let Some(tls) = tls else {
+        return converse(Patient::new(stream, stall), client, seat, &limits, router, closing).await;
+    };
+    let patience = Duration::from_secs(limits.handshake_seconds);
+    let greeted = tokio::select! {
+        greeted = timeout(patience, greet(stream, stall, &tls)) => greeted,
+        () = closing.cancelled() => return,
+    };
+    match greeted {
+        Ok(Ok(Some(stream))) => converse(stream, client, seat, &limits, router, closing).await,
+        Ok(Ok(None)) => {}
+        Ok(Err(error)) => {
+            let error: &dyn std::error::Error = &error;
+            tracing::debug!(error, client.address = %client, "a client and the server did not agree on TLS");
+        }
+        Err(_) => tracing::debug!(client.address = %client, "a client did not finish the handshake of TLS in time"),
+    }
+}
+
+/// Answers the requests that come through a stream.
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    client: SocketAddr,
+    seat: Seat,
+    limits: &Limits,
+    router: Router,
+    closing: CancellationToken,
+) {
     let service = service_fn(move |request| answer(router.clone(), client, seat.clone(), request));
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(IDLE_PATIENCE);
-    let mut connection =
-        pin!(builder.serve_connection(TokioIo::new(Patient::new(stream, STALL_PATIENCE)), service).with_upgrades());
+    builder.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(limits.head_seconds));
+    builder.max_buf_size(usize::try_from(limits.head_bytes).unwrap_or(usize::MAX));
+    builder.max_headers(usize::try_from(limits.headers).unwrap_or(usize::MAX));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
     let ended = tokio::select! {
         ended = &mut connection => ended,
         () = closing.cancelled() => {

@@ -21,6 +21,8 @@ struct Inner {
     detail: Value,
     error_id: Option<String>,
     close: bool,
+    /// Seconds after which the same request may be granted.
+    retry_after: Option<u64>,
 }
 
 impl fmt::Debug for ApiError {
@@ -32,7 +34,13 @@ impl fmt::Debug for ApiError {
 impl ApiError {
     /// An answer with this status, and a sentence that says what to do.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self(Box::new(Inner { status, detail: Value::String(detail.into()), error_id: None, close: false }))
+        Self(Box::new(Inner {
+            status,
+            detail: Value::String(detail.into()),
+            error_id: None,
+            close: false,
+            retry_after: None,
+        }))
     }
 
     /// The request makes no sense.
@@ -68,7 +76,13 @@ impl ApiError {
     /// Fields of the request are wrong.
     pub fn invalid(problems: Vec<ValidationError>) -> Self {
         let detail = serde_json::to_value(problems).unwrap_or(Value::Null);
-        Self(Box::new(Inner { status: StatusCode::UNPROCESSABLE_ENTITY, detail, error_id: None, close: false }))
+        Self(Box::new(Inner {
+            status: StatusCode::UNPROCESSABLE_ENTITY,
+            detail,
+            error_id: None,
+            close: false,
+            retry_after: None,
+        }))
     }
 
     /// The server failed. The client gets `doing` and an id; the log gets the cause under that id.
@@ -89,6 +103,13 @@ impl ApiError {
     #[must_use]
     pub(crate) fn closing(mut self) -> Self {
         self.0.close = true;
+        self
+    }
+
+    /// Tells the client after how many seconds the same request may be granted; 1 at least.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.0.retry_after = Some(seconds.max(1));
         self
     }
 
@@ -122,13 +143,16 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let (status, close) = (self.0.status, self.0.close);
+        let (status, close, retry_after) = (self.0.status, self.0.close, self.0.retry_after);
         let text = serde_json::to_vec(&self.body()).unwrap_or_default();
         let mut response = Response::new(Body::from(text));
         *response.status_mut() = status;
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if close {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        if let Some(seconds) = retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         response
     }

@@ -4,8 +4,8 @@
 //! server from it: with their own [`Authenticator`] and their own [`Workspaces`].
 //!
 //! ```text
-//! connection ─► front: request id, log, panics, host and origin, CORS
-//!                └─► router ─► /api/…      authentication ─► Principal ─► handler
+//! connection ─► front: request id, log, panics, rate of the address, host and origin, CORS
+//!                └─► router ─► /api/…      authentication ─► Principal ─► rate of the user ─► handler
 //!                           ├► /sockets/…  admission (query, header or first message) ─► Principal
 //!                           └► /health, /metrics, /server_info, /docs, /openapi.json: open to all
 //! ```
@@ -27,19 +27,23 @@ mod boxed;
 mod error;
 mod extract;
 mod front;
+mod greet;
 mod health;
+mod limits;
 mod metrics;
 mod multipart;
 mod openapi;
 mod options;
 mod patient;
 mod place;
+mod protect;
 mod respond;
 mod routes;
 mod routing;
 mod server;
 mod sockets;
 mod state;
+mod tls;
 mod tracer;
 
 pub use accounts::{AccountError, Accounts, KeyWish, UserWish};
@@ -47,8 +51,10 @@ pub use activity::Activity;
 pub use auth::{Authenticator, Chain, Principal, StaticKeys, StoredKeys};
 pub use boxed::{SandboxPlaces, StoredOptions, WorkspaceFactory, own_workspace_id};
 pub use error::ApiError;
+pub use limits::{Limit, LimitError, Limits};
 pub use metrics::{Metrics, MetricsAccess};
 pub use options::{Cors, CorsError, Options};
 pub use place::{Place, Workspaces};
 pub use server::Server;
+pub use tls::{Certificate, Tls, TlsError};
 pub use tracer::Tracer;

@@ -13,14 +13,13 @@ use futures::StreamExt;
 use memchr::memmem;
 use tokio::time::timeout;
 
+use crate::protect::TooSlow;
+
 /// Bytes that the headers of one part may have.
 const LARGEST_HEADERS: usize = 16 << 10;
 
 /// The longest boundary that the standard allows.
 const LONGEST_BOUNDARY: usize = 70;
-
-/// How long the next piece may take.
-const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How much, and how long, is read of a form that nobody wants any more.
 const DRAINED: u64 = 1 << 30;
@@ -31,6 +30,9 @@ pub(crate) struct Form {
     body: axum::body::BodyDataStream,
     /// What was read and not yet given out.
     rest: Bytes,
+    /// Bytes that were read, and that may be.
+    read: u64,
+    most: u64,
     /// A line break, two hyphens and the boundary: what ends a part.
     delimiter: memmem::Finder<'static>,
 }
@@ -44,22 +46,25 @@ pub(crate) enum FormError {
     /// It is no form, or it breaks the rules.
     #[error("the body is not a valid multipart form: {0}")]
     Malformed(&'static str),
-    /// The client stopped sending.
-    #[error("nothing arrived for {} seconds while the form was read", PATIENCE.as_secs())]
-    TooSlow,
+    /// The client sends too slowly.
+    #[error("{0}")]
+    TooSlow(TooSlow),
+    /// It has more bytes than it may.
+    #[error("The upload is larger than {0} bytes, the most that this server takes")]
+    TooLarge(u64),
     /// The connection ended too early.
     #[error("the connection broke while the form was read")]
     Broken,
 }
 
 impl Form {
-    /// The form in a body, if the headers say that it is one.
-    pub(crate) fn new(headers: &HeaderMap, body: Body) -> Result<Self, FormError> {
+    /// The form in a body, of which at most `most` bytes are read, if the headers say that it is one.
+    pub(crate) fn new(headers: &HeaderMap, body: Body, most: u64) -> Result<Self, FormError> {
         let boundary = headers.get(CONTENT_TYPE).and_then(|kind| boundary(kind.to_str().ok()?));
         let boundary = boundary.ok_or(FormError::NoSuchPart)?;
         let delimiter = memmem::Finder::new(&format!("\r\n--{boundary}")).into_owned();
         // The first boundary has no line break of its own.
-        Ok(Self { body: body.into_data_stream(), rest: Bytes::from_static(b"\r\n"), delimiter })
+        Ok(Self { body: body.into_data_stream(), rest: Bytes::from_static(b"\r\n"), read: 0, most, delimiter })
     }
 
     /// Goes to the beginning of the part of this name. What comes before it is thrown away.
@@ -130,12 +135,15 @@ impl Form {
 
     /// Appends the next piece of the body to what was read.
     async fn read(&mut self) -> Result<(), FormError> {
-        let piece = match timeout(PATIENCE, self.body.next()).await {
-            Ok(Some(Ok(piece))) => piece,
-            Ok(Some(Err(_))) => return Err(FormError::Broken),
-            Err(_) => return Err(FormError::TooSlow),
-            Ok(None) => return Err(FormError::Malformed("it ends before its last boundary")),
+        let piece = match self.body.next().await {
+            Some(Ok(piece)) => piece,
+            Some(Err(error)) => return Err(TooSlow::behind(&error).map_or(FormError::Broken, FormError::TooSlow)),
+            None => return Err(FormError::Malformed("it ends before its last boundary")),
         };
+        self.read += piece.len() as u64;
+        if self.read > self.most {
+            return Err(FormError::TooLarge(self.most));
+        }
         if self.rest.is_empty() {
             self.rest = piece;
         } else {
@@ -206,7 +214,7 @@ mod tests {
             body.chunks(piece).map(|piece| Ok::<_, std::io::Error>(Bytes::copy_from_slice(piece))).collect();
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, content_type.parse().unwrap())]);
         let mut form =
-            Form::new(&headers, Body::from_stream(stream::iter(pieces))).map_err(|error| error.to_string())?;
+            Form::new(&headers, Body::from_stream(stream::iter(pieces)), 1 << 20).map_err(|error| error.to_string())?;
         form.find_part("file").await.map_err(|error| error.to_string())?;
         let mut content = Vec::new();
         while let Some(chunk) = form.chunk().await.map_err(|error| error.to_string())? {

@@ -126,6 +126,8 @@ fn complete(operation: &mut Operation, is_guarded: bool) {
         ]);
         add_error(operation, "401", "No key, or one that nobody has.", "ErrorBody");
         add_error(operation, "403", "The key is not good for this; the detail says what is needed.", "ErrorBody");
+        add_error(operation, "429", "Too many requests; Retry-After says when there may be one more.", "ErrorBody");
+        add_error(operation, "504", "The request took longer than this server allows.", "ErrorBody");
     }
     if operation.request_body.is_some() {
         add_error(operation, "408", "The body did not arrive in time.", "ErrorBody");

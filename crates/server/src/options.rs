@@ -2,10 +2,11 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use ipnet::IpNet;
 use longshore_protocol::server::PROTOCOL_VERSION;
 use regex_lite::Regex;
 
-use crate::{MetricsAccess, Tracer};
+use crate::{Limits, MetricsAccess, Tls, Tracer};
 
 /// What the operator decides about the server.
 #[derive(Debug, Clone)]
@@ -15,10 +16,15 @@ pub struct Options {
     /// Whether a server without keys answers whatever name it is called by. A page in a browser can otherwise give a
     /// name of its own to this machine and then read what the server says.
     pub any_host: bool,
-    /// Bytes that a JSON body may have.
-    pub body_limit: usize,
-    /// Connections at one time; more wait until one ends.
-    pub connections: usize,
+    /// Names that the server answers to, with or without keys: a host, or `*.` and a domain. Without any: all names if keys
+    /// are needed, else only those of this machine.
+    pub allowed_hosts: Vec<String>,
+    /// Bounds of everything that comes from outside.
+    pub limits: Limits,
+    /// TLS; without it the server speaks plain HTTP.
+    pub tls: Option<Tls>,
+    /// Proxies that are believed when they tell where a request comes from, in `X-Forwarded-For` or else in `Forwarded`.
+    pub trusted_proxies: Vec<IpNet>,
     /// Features that clients look for in `/server_info`.
     pub capabilities: Vec<String>,
     /// The protocol version that clients compare.
@@ -40,8 +46,10 @@ impl Default for Options {
         Self {
             cors: Cors::default(),
             any_host: false,
-            body_limit: 32 << 20,
-            connections: 8192,
+            allowed_hosts: Vec::new(),
+            limits: Limits::default(),
+            tls: None,
+            trusted_proxies: Vec::new(),
             capabilities: ["idempotent_conversation_create_v1", "tool_catalog_v1"].map(str::to_owned).to_vec(),
             version: PROTOCOL_VERSION.to_owned(),
             build_sha: "unknown".to_owned(),

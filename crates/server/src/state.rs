@@ -14,6 +14,7 @@ use crate::{
     Accounts, Activity, Authenticator, Metrics, Options, Workspaces,
     health::Health,
     metrics::{Exposition, Gatherer},
+    protect::{Client, Protection},
 };
 
 /// What handlers share: handles only, so that a clone is cheap.
@@ -31,6 +32,7 @@ struct Inner {
     metrics: Metrics,
     exposition: Exposition,
     health: Health,
+    protection: Protection,
     bound: OnceLock<SocketAddr>,
     openapi: OnceLock<Bytes>,
     closing: CancellationToken,
@@ -63,6 +65,7 @@ impl AppState {
         };
         Self(Arc::new(Inner {
             exposition: Exposition::new(&metrics, gatherer),
+            protection: Protection::new(&options.limits, metrics.clone()),
             metrics,
             health: Health::new(engine.clone(), sandboxes),
             options,
@@ -101,6 +104,16 @@ impl AppState {
 
     pub(crate) fn bash(&self) -> &BashService {
         &self.0.bash
+    }
+
+    /// Who may ask how much.
+    pub(crate) fn protection(&self) -> &Protection {
+        &self.0.protection
+    }
+
+    /// Whether a client is on the machine of a server without keys, and therefore is not counted.
+    pub(crate) fn trusts(&self, client: Option<Client>) -> bool {
+        self.authenticator().anybody().is_some() && client.is_none_or(|client| client.0.is_loopback())
     }
 
     pub(crate) fn activity(&self) -> &Activity {

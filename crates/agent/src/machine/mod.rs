@@ -300,6 +300,17 @@ impl Machine {
     /// # Errors
     /// [`AlreadyRunning`].
     pub fn run(&mut self, world: &mut dyn World) -> Result<Vec<Effect>, AlreadyRunning> {
+        let mut effects = self.run_later(world)?;
+        effects.extend(self.begin(world));
+        Ok(effects)
+    }
+
+    /// Starts a run that waits for [`Machine::begin`]: it counts as running, and nobody is at work. Otherwise as
+    /// [`Machine::run`].
+    ///
+    /// # Errors
+    /// [`AlreadyRunning`].
+    pub fn run_later(&mut self, world: &mut dyn World) -> Result<Vec<Effect>, AlreadyRunning> {
         let mut turn = Turn::new(world);
         match self.progress.execution_status {
             ExecutionStatus::Running => return Err(AlreadyRunning),
@@ -308,10 +319,16 @@ impl Machine {
                 self.give_instructions(&mut turn);
                 self.iterations = 0;
                 self.set_status(&mut turn, ExecutionStatus::Running);
-                self.proceed(&mut turn);
             }
         }
         Ok(turn.effects)
+    }
+
+    /// Takes the first step of a run that waits. Does nothing unless there is one.
+    pub fn begin(&mut self, world: &mut dyn World) -> Vec<Effect> {
+        let mut turn = Turn::new(world);
+        self.proceed(&mut turn);
+        turn.effects
     }
 
     /// Stops the run at the next step. What is under way ends by itself.

@@ -1,14 +1,18 @@
 //! Only so many conversations run at the same time.
 
-use longshore_engine::{Error, Skills};
+use longshore_engine::{Error, QueueLimits, Skills};
 use longshore_protocol::ConversationId;
 use longshore_testkit::{hang, say, status};
 use serde_json::json;
 
 use crate::world::{World, ann, until};
 
+/// One place, and no queue before it.
 fn world() -> World {
-    World::with(|options| options.max_concurrent_runs = 1)
+    World::with(|options| {
+        options.max_concurrent_runs = 1;
+        options.queue = QueueLimits { waiting: 0, ..QueueLimits::default() };
+    })
 }
 
 /// A conversation that holds the only place.

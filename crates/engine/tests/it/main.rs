@@ -13,6 +13,7 @@ mod failures;
 mod fragile;
 mod lost;
 mod memory;
+mod queue;
 mod readers;
 mod runs;
 mod secrets;

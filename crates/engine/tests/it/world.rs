@@ -4,7 +4,7 @@ use std::{future::Future, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use longshore_engine::{
-    Clock, Closed, Engine, Error, Made, Opened, Options, Parts, Replay, Skills, Subscription, Workspaces,
+    Clock, Closed, Engine, Error, Made, Opened, Options, Parts, QueueLimits, Replay, Skills, Subscription, Workspaces,
 };
 use longshore_llm::{Models, ModelsOptions};
 use longshore_outbound::{self as outbound, Client};
@@ -223,6 +223,7 @@ fn try_open(folder: &Path, change: impl FnOnce(&mut Options)) -> Result<Engine, 
     let mut options = Options {
         conversations_dir: folder.join("conversations"),
         max_concurrent_runs: 100,
+        queue: QueueLimits::default(),
         idle_ttl: Duration::from_mins(10),
     };
     change(&mut options);

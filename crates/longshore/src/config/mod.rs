@@ -1,6 +1,7 @@
 //! The configuration file (TOML). Flags come before it, and it before built-in values.
 
 mod outbound;
+mod server;
 mod telemetry;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
@@ -8,11 +9,13 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use anyhow::{Context as _, Result, bail};
 use longshore_protocol::sandbox::SandboxOptions;
 use longshore_sandbox::{Kind, OnShutdown, Pool, Settings, Volume};
+use longshore_server::Limits;
 use serde::Deserialize;
 use serde_json::Value;
 pub(crate) use telemetry::Telemetry;
 
 use self::outbound::Outbound;
+pub(crate) use self::server::*;
 
 /// Bytes of a configuration file.
 const MAX_BYTES: u64 = 1 << 20;
@@ -27,6 +30,10 @@ const MAX_POOLED: usize = 1000;
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Config {
+    /// Where the server listens, and who may call it.
+    pub(crate) server: ServerSection,
+    /// Bounds of everything that comes from outside.
+    pub(crate) limits: Limits,
     /// What boxes are made from where users say nothing, and the most that users may ask for.
     pub(crate) sandbox: SandboxOptions,
     /// How boxes live.
@@ -129,6 +136,7 @@ impl Config {
                 error.span().map_or(1, |span| text.bytes().take(span.start).filter(|byte| *byte == b'\n').count() + 1);
             anyhow::anyhow!("the configuration file {}, line {line}: {}", path.display(), error.message())
         })?;
+        config.limits.check().with_context(|| format!("the configuration file {}, [limits]", path.display()))?;
         for kind in config.backend.keys() {
             Kind::named(kind).with_context(|| format!("the configuration file {}", path.display()))?;
         }

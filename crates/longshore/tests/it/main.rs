@@ -6,6 +6,7 @@
 mod accounts;
 mod boxes;
 mod demo;
+mod limits;
 mod processes;
 mod run;
 mod sandboxes;

@@ -2,14 +2,19 @@
 
 use axum::{
     extract::{RawPathParams, Request, State, rejection::RawPathParamsRejection},
-    http::HeaderMap,
+    http::{HeaderMap, Method},
     middleware::Next,
     response::Response,
 };
 use longshore_protocol::{ConversationId, account::Scope};
 
 use super::{Principal, key_in};
-use crate::{ApiError, front::note, state::AppState};
+use crate::{
+    ApiError,
+    front::note,
+    protect::{Client, authenticate},
+    state::AppState,
+};
 
 /// Lets a request through only if it has a principal whose key is good for it, before anything of its body is read.
 pub(crate) async fn require_principal(
@@ -19,7 +24,7 @@ pub(crate) async fn require_principal(
     next: Next,
 ) -> Result<Response, ApiError> {
     let scope = if request.method().is_safe() { Scope::Read } else { Scope::Write };
-    let principal = principal(&state, request.headers()).await?;
+    let principal = principal(&state, client_of(&request), request.method(), request.headers()).await?;
     principal.require(scope)?;
     // What is no id is refused by whoever reads it.
     let named = parameters.as_ref().ok().and_then(|all| all.iter().find(|(name, _)| *name == "conversation_id"));
@@ -35,7 +40,7 @@ pub(crate) async fn require_admin(
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let principal = principal(&state, request.headers()).await?;
+    let principal = principal(&state, client_of(&request), request.method(), request.headers()).await?;
     principal.require(Scope::Admin)?;
     Ok(pass(principal, request, next).await)
 }
@@ -53,12 +58,26 @@ pub(crate) async fn in_reach(state: &AppState, principal: &Principal, id: Conver
     }
 }
 
-async fn principal(state: &AppState, headers: &HeaderMap) -> Result<Principal, ApiError> {
-    let principal = match state.authenticator().anybody() {
-        Some(anybody) => anybody,
-        None => state.authenticator().authenticate(key_in(headers).ok_or_else(ApiError::unauthorized)?).await?,
+fn client_of(request: &Request) -> Option<Client> {
+    request.extensions().get().copied()
+}
+
+async fn principal(
+    state: &AppState,
+    client: Option<Client>,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Principal, ApiError> {
+    let principal = if let Some(anybody) = state.authenticator().anybody() {
+        anybody
+    } else {
+        let key = key_in(headers).ok_or_else(ApiError::unauthorized)?;
+        authenticate(state, client, key).await?
     };
     note(&principal);
+    if !state.trusts(client) {
+        state.protection().admit_user(principal.user(), method)?;
+    }
     Ok(principal)
 }
 

@@ -1,7 +1,5 @@
 //! Bodies. They are JSON whatever their content type says: clients send the wrong one.
 
-use std::time::Duration;
-
 use axum::{
     body::{Bytes, to_bytes},
     extract::{FromRequest, Request},
@@ -13,10 +11,7 @@ use serde_json::{Value, json};
 use serde_path_to_error::Segment;
 
 use super::{Problem, shape};
-use crate::{ApiError, state::AppState};
-
-/// How long a client may take to send a body.
-const PATIENCE: Duration = Duration::from_mins(1);
+use crate::{ApiError, protect::TooSlow, state::AppState};
 
 /// Whole numbers with a fraction that are taken in one body.
 const MAX_FRACTIONS: usize = 16;
@@ -34,7 +29,7 @@ impl<T: DeserializeOwned> FromRequest<AppState> for ApiJson<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, Self::Rejection> {
-        let body = read(request, state.options().body_limit).await?;
+        let body = read(request, state.options().limits.body_bytes).await?;
         if body.is_empty() {
             let problem = Problem::new("missing", "Field required").at(vec!["body".into()], Value::Null);
             return Err(ApiError::invalid(vec![problem]));
@@ -47,7 +42,7 @@ impl<T: DeserializeOwned + Default> FromRequest<AppState> for OptionalJson<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, Self::Rejection> {
-        let body = read(request, state.options().body_limit).await?;
+        let body = read(request, state.options().limits.body_bytes).await?;
         if body.trim_ascii().is_empty() {
             return Ok(Self(T::default()));
         }
@@ -55,21 +50,20 @@ impl<T: DeserializeOwned + Default> FromRequest<AppState> for OptionalJson<T> {
     }
 }
 
-async fn read(request: Request, limit: usize) -> Result<Bytes, ApiError> {
+async fn read(request: Request, limit: u64) -> Result<Bytes, ApiError> {
     let too_large = || {
         let detail = format!("The body is larger than {limit} bytes, the most that this server takes");
         ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, detail).closing()
     };
     let announced = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > limit as u64) {
+    if announced.is_some_and(|length| length > limit) {
         return Err(too_large());
     }
-    let read = tokio::time::timeout(PATIENCE, to_bytes(request.into_body(), limit)).await;
-    let read = read.map_err(|_| {
-        let detail = format!("The body did not arrive within {} seconds", PATIENCE.as_secs());
-        ApiError::new(StatusCode::REQUEST_TIMEOUT, detail).closing()
-    })?;
+    let read = to_bytes(request.into_body(), usize::try_from(limit).unwrap_or(usize::MAX)).await;
     read.map_err(|error| {
+        if let Some(slow) = TooSlow::behind(&error) {
+            return ApiError::new(StatusCode::REQUEST_TIMEOUT, slow.to_string()).closing();
+        }
         let source = std::error::Error::source(&error);
         // What is not the limit is the connection.
         if source.is_some_and(|source| source.to_string().contains("length limit")) {

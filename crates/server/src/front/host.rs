@@ -17,12 +17,22 @@ use crate::{
 
 pub(super) fn check(state: &AppState, request: &Request) -> Result<(), ApiError> {
     let path = request.uri().path();
-    if state.options().any_host || is_harmless(path) || state.authenticator().anybody().is_none() {
+    if is_harmless(path) {
         return Ok(());
     }
     let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).map(without_port);
     let host = host.or_else(|| request.uri().host());
-    if !host.is_some_and(|host| is_own(state, host)) {
+    let is_named = host.is_some_and(|host| state.options().allowed_hosts.iter().any(|allowed| matches(allowed, host)));
+    let needs_key = state.authenticator().anybody().is_none();
+    if needs_key && !is_named && !state.options().allowed_hosts.is_empty() {
+        return Err(ApiError::forbidden(
+            "This server does not answer to this name. The operator lists its names in allowed_hosts.",
+        ));
+    }
+    if needs_key || state.options().any_host {
+        return Ok(());
+    }
+    if !is_named && !host.is_some_and(|host| is_own(state, host)) {
         return Err(ApiError::forbidden(
             "This server asks for no key and therefore answers only as localhost. Set a session API key, or start it with --any-host.",
         ));
@@ -41,6 +51,19 @@ pub(super) fn check(state: &AppState, request: &Request) -> Result<(), ApiError>
         "This server asks for no key and therefore answers no pages of other sites. Set a session API key, or allow the \
          page's origin.",
     ))
+}
+
+/// Whether a host is `allowed`, or below the domain in `*.domain`.
+fn matches(allowed: &str, host: &str) -> bool {
+    let host = host.trim_end_matches('.');
+    match allowed.strip_prefix("*.") {
+        Some(domain) => host
+            .len()
+            .checked_sub(domain.len() + 1)
+            .and_then(|dot| host.get(dot..))
+            .is_some_and(|end| end.starts_with('.') && end[1..].eq_ignore_ascii_case(domain)),
+        None => host.eq_ignore_ascii_case(allowed),
+    }
 }
 
 /// Probes call a server by whatever address it has, and learn nothing.

@@ -1,14 +1,15 @@
 //! What happens to every request before a route is looked for.
 
+mod bounds;
 mod cors;
 mod host;
 mod ids;
 mod request_id;
 
-use std::{any::Any, net::SocketAddr, panic::AssertUnwindSafe, time::Instant};
+use std::{any::Any, panic::AssertUnwindSafe, time::Instant};
 
 use axum::{
-    extract::{ConnectInfo, Request, State},
+    extract::{Request, State},
     http::{HeaderName, HeaderValue},
     middleware::Next,
     response::{IntoResponse, Response},
@@ -18,17 +19,20 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 pub(crate) use self::ids::note;
-use crate::{ApiError, metrics, state::AppState};
+use crate::{ApiError, metrics, protect::Client, state::AppState};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Gives the request an id, answers what must not reach a route, catches panics and logs what happened.
-pub(crate) async fn front(State(state): State<AppState>, request: Request, next: Next) -> Response {
+pub(crate) async fn front(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = request_id::of(&request);
     let method = request.method().clone();
     let path = request.uri().clone();
-    let client = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|client| client.0);
+    let client = Client::of(&request, &state.options().trusted_proxies);
+    if let Some(client) = client {
+        request.extensions_mut().insert(client);
+    }
     let route = metrics::route(&request);
     let span = ids::span(&id, &route, request.uri().path());
     // Probes come all day and lead to nothing.
@@ -53,7 +57,7 @@ pub(crate) async fn front(State(state): State<AppState>, request: Request, next:
                 http.method = method.as_str(),
                 http.path = path.path(),
                 http.status_code = status,
-                client.address = client.map(tracing::field::display),
+                client.address = client.map(|client| tracing::field::display(client.0)),
                 duration_ms,
                 "request"
             )
@@ -77,10 +81,12 @@ async fn answer(state: &AppState, request: Request, next: Next) -> Response {
     if let Some(preflight) = cors::preflight(&state.options().cors, &request) {
         return preflight;
     }
-    let mut response = match host::check(state, &request) {
-        Ok(()) => {
-            AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|panic| panicked(state, &*panic))
-        }
+    let checked = bounds::check(state, &request).and_then(|()| host::check(state, &request));
+    let mut response = match checked {
+        Ok(()) => AssertUnwindSafe(bounds::run(state, request, next))
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|panic| panicked(state, &*panic)),
         Err(refusal) => refusal.into_response(),
     };
     cors::mark(&state.options().cors, origin.as_ref(), response.headers_mut());

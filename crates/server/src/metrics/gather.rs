@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use longshore_engine::{Engine, bash::BashService};
+use longshore_engine::{Engine, Runs, bash::BashService};
 use longshore_sandbox::{Census, Sandboxes};
 use longshore_store::{LATENCY_BOUNDS, Vitals};
 use prometheus_client::{
@@ -45,9 +45,10 @@ impl Collector for Gatherer {
 
 impl Gatherer {
     fn work(&self, page: &mut Page<'_>) -> fmt::Result {
-        let (running, most) = self.engine.runs();
-        page.gauge("longshore_runs_active", "Runs of agents that are under way", whole(running))?;
+        let Runs { working, most, waiting } = self.engine.runs();
+        page.gauge("longshore_runs_active", "Runs of agents that are under way", whole(working))?;
         page.gauge("longshore_runs_limit", "Runs of agents that may be under way", whole(most))?;
+        page.gauge("longshore_run_queue_length", "Runs that wait for their turn", whole(waiting))?;
         let loaded = whole(self.engine.in_memory_count());
         page.gauge("longshore_conversations_loaded", "Conversations that are in memory", loaded)?;
         page.gauge("longshore_commands_running", "Commands that clients run", whole(self.bash.running()))

@@ -16,7 +16,7 @@ use std::{fmt, sync::Arc};
 use axum::body::Bytes;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
-    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    metrics::{counter::Counter, family::Family},
     registry::Registry,
 };
 
@@ -33,7 +33,6 @@ struct Inner {
     requests: Requests,
     agents: Agents,
     limited: Family<Limited, Counter>,
-    queued: Gauge,
     tracer: Option<Arc<dyn Tracer>>,
 }
 
@@ -54,23 +53,17 @@ impl Metrics {
             requests: Requests::default(),
             agents: Agents::default(),
             limited: Family::default(),
-            queued: Gauge::default(),
             tracer,
         }))
     }
 
     /// A request was refused because of a limit: `limit` is the name of the limit, one of a few.
-    pub fn rate_limited(&self, limit: &'static str) {
+    pub(crate) fn rate_limited(&self, limit: &'static str) {
         self.0.limited.get_or_create(&Limited { limit }).inc();
     }
 
-    /// So many runs wait for their turn now.
-    pub fn set_queued_runs(&self, runs: usize) {
-        self.0.queued.set(i64::try_from(runs).unwrap_or(i64::MAX));
-    }
-
     fn register(&self, registry: &mut Registry) {
-        let Inner { requests, agents, limited, queued, tracer: _ } = &*self.0;
+        let Inner { requests, agents, limited, tracer: _ } = &*self.0;
         requests.register(registry);
         agents.register(registry);
         registry.register(
@@ -78,7 +71,6 @@ impl Metrics {
             "Requests that were refused because of a limit, by the name of the limit",
             limited.clone(),
         );
-        registry.register("longshore_run_queue_length", "Runs that wait for their turn", queued.clone());
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use longshore_protocol::account::Scope;
 use serde::Deserialize;
 use serde_json::Value;
@@ -16,6 +16,7 @@ use crate::{
     ApiError, Principal,
     auth::{Denied, key_in},
     front::note,
+    protect::{Client, Refused, authenticate},
     state::AppState,
 };
 
@@ -27,16 +28,17 @@ pub(crate) enum Admission {
     /// The key was good, or none is needed.
     Granted(Principal),
     /// The first message must have a key.
-    Pending,
+    Pending(Option<Client>),
 }
 
 impl Admission {
     /// Judges the key in the query, else in the headers.
     ///
     /// # Errors
-    /// 403 for a wrong key.
+    /// 403 for a wrong key, 429 if there were too many.
     pub(crate) async fn before_upgrade(
         state: &AppState,
+        client: Option<Client>,
         headers: &HeaderMap,
         key_in_query: Option<&str>,
     ) -> Result<Self, ApiError> {
@@ -45,43 +47,55 @@ impl Admission {
             return Ok(Self::Granted(anybody));
         }
         let Some(key) = key_in_query.filter(|key| !key.is_empty()).or_else(|| key_in(headers)) else {
-            return Ok(Self::Pending);
+            return Ok(Self::Pending(client));
         };
-        match state.authenticator().authenticate(key).await {
+        match authenticate(state, client, key).await {
             Ok(principal) => {
                 note(&principal);
                 principal.require(Scope::Read)?;
+                state.protection().admit_user(principal.user(), &Method::GET)?;
                 Ok(Self::Granted(principal))
             }
-            Err(Denied::Unknown) => Err(ApiError::new(StatusCode::FORBIDDEN, "Forbidden")),
-            Err(Denied::Ended(why)) => Err(ApiError::forbidden(why)),
-            Err(denied @ Denied::Unavailable(_)) => Err(denied.into()),
+            Err(Refused::Denied(Denied::Unknown)) => Err(ApiError::new(StatusCode::FORBIDDEN, "Forbidden")),
+            Err(Refused::Denied(Denied::Ended(why))) => Err(ApiError::forbidden(why)),
+            Err(refused) => Err(refused.into()),
         }
     }
 
     /// Waits for the first message if one is needed. Closes the connection and gives none if it has no good key.
     pub(crate) async fn complete(self, state: &AppState, connection: &mut Connection) -> Option<Principal> {
         let principal = match self {
-            Self::Granted(principal) => return Some(principal),
-            Self::Pending => match timeout(PATIENCE, connection.receive()).await {
+            Self::Granted(principal) => principal,
+            Self::Pending(client) => match timeout(PATIENCE, connection.receive()).await {
                 Ok(None) => return None,
                 Ok(Some(text)) => match key_in_frame(&text) {
-                    Some(key) => {
-                        let principal = state.authenticator().authenticate(&key).await.ok();
-                        principal.filter(|principal| principal.has(Scope::Read))
-                    }
-                    None => None,
+                    Some(key) => match authenticate(state, client, &key).await {
+                        Ok(principal) if !principal.has(Scope::Read) => return refuse(connection, FAILED).await,
+                        Ok(principal) if state.protection().admit_user(principal.user(), &Method::GET).is_ok() => {
+                            principal
+                        }
+                        Ok(_) | Err(Refused::TooMany(_)) => return refuse(connection, TOO_MANY).await,
+                        Err(Refused::Denied(_)) => return refuse(connection, FAILED).await,
+                    },
+                    None => return refuse(connection, FAILED).await,
                 },
-                Err(_) => None,
+                Err(_) => return refuse(connection, FAILED).await,
             },
         };
-        if let Some(principal) = &principal {
-            note(principal);
-        } else {
-            connection.close(close::UNAUTHENTICATED, "Authentication failed").await;
+        note(&principal);
+        if !connection.count_for(principal.user(), state) {
+            return refuse(connection, (close::TRY_LATER, "Too many sockets of this user")).await;
         }
-        principal
+        Some(principal)
     }
+}
+
+const FAILED: (u16, &str) = (close::UNAUTHENTICATED, "Authentication failed");
+const TOO_MANY: (u16, &str) = (close::TRY_LATER, "Too many requests");
+
+async fn refuse(connection: &mut Connection, (code, reason): (u16, &'static str)) -> Option<Principal> {
+    connection.close(code, reason).await;
+    None
 }
 
 /// Whether a message is an authentication that comes late; such a message means nothing.

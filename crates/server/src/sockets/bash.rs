@@ -26,7 +26,8 @@ use super::{
     mistake,
 };
 use crate::{
-    ApiError, Place, Principal, accept::Seat, extract::ApiQuery, routes::bash::commands::start, state::AppState,
+    ApiError, Place, Principal, accept::Seat, extract::ApiQuery, protect::Client, routes::bash::commands::start,
+    state::AppState,
 };
 
 /// Events that are read from the store at once.
@@ -53,6 +54,7 @@ pub(super) async fn bash_events(
     State(state): State<AppState>,
     headers: HeaderMap,
     query: Result<ApiQuery<Query>, ApiError>,
+    client: Option<Extension<Client>>,
     seat: Option<Extension<Seat>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
@@ -63,9 +65,11 @@ pub(super) async fn bash_events(
         )
     })?;
     let ApiQuery(query) = query.map_err(|_| ApiError::forbidden("resend_mode must be 'all'"))?;
-    let admission = Admission::before_upgrade(&state, &headers, query.session_api_key.as_deref()).await?;
+    let admission =
+        Admission::before_upgrade(&state, client.map(|client| client.0), &headers, query.session_api_key.as_deref())
+            .await?;
     let replay = query.resend_mode == Some(ResendMode::All);
-    Ok(open(upgrade, async move |socket| {
+    Ok(open(upgrade, &state.clone(), async move |socket| {
         let mut connection = Connection::new(socket, seat.map(|seat| seat.0), &state);
         let Some(principal) = admission.complete(&state, &mut connection).await else { return };
         match Place::of(&principal, &state).await {

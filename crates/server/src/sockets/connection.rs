@@ -7,12 +7,13 @@ use axum::{
     extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade},
     response::Response,
 };
+use longshore_store::Owner;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
 use tokio_util::{sync::CancellationToken, task::task_tracker::TaskTrackerToken};
 
 use tracing::{Instrument as _, Span};
 
-use crate::{accept::Seat, state::AppState};
+use crate::{accept::Seat, protect::Counted, state::AppState};
 
 /// How often the other end is asked whether it is there, and how long it may take to say so.
 const HEARTBEAT: Duration = Duration::from_secs(20);
@@ -22,9 +23,6 @@ const SEND_PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long a goodbye may take.
 const CLOSE_PATIENCE: Duration = Duration::from_millis(500);
-
-/// Bytes that an incoming message may have.
-const LARGEST_MESSAGE: usize = 16 << 20;
 
 /// Why a socket is closed. Clients stop for good on 4001 and 4004, and come back after anything else.
 pub(crate) mod close {
@@ -41,10 +39,12 @@ pub(crate) mod close {
 /// Opens a socket with limits. `work` goes on in the span of the request that asked for it.
 pub(crate) fn open<F: Future<Output = ()> + Send + 'static>(
     upgrade: WebSocketUpgrade,
+    state: &AppState,
     work: impl FnOnce(WebSocket) -> F + Send + 'static,
 ) -> Response {
     let span = Span::current();
-    let upgrade = upgrade.max_message_size(LARGEST_MESSAGE).max_frame_size(LARGEST_MESSAGE).write_buffer_size(0);
+    let largest = usize::try_from(state.options().limits.message_bytes).unwrap_or(usize::MAX);
+    let upgrade = upgrade.max_message_size(largest).max_frame_size(largest).write_buffer_size(0);
     upgrade.on_upgrade(move |socket| work(socket).instrument(span))
 }
 
@@ -58,6 +58,8 @@ pub(crate) struct Connection {
     _open: TaskTrackerToken,
     /// None on a server that others run in their own way.
     _seat: Option<Seat>,
+    /// Counts the socket for its user, when there is one.
+    counted: Option<Counted<Owner>>,
 }
 
 /// The other end is gone, or too slow to be there.
@@ -69,7 +71,7 @@ impl Connection {
         let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (closing, open) = (state.closing().clone(), state.sockets().token());
-        Self { socket, heartbeat, heard: Instant::now(), closing, _open: open, _seat: seat }
+        Self { socket, heartbeat, heard: Instant::now(), closing, _open: open, _seat: seat, counted: None }
     }
 
     /// The next text. None once the connection has ended, because of the client or because the server stops. Nothing is
@@ -101,6 +103,12 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// Counts the socket for a user as long as it is open, and says whether they may have one more.
+    pub(crate) fn count_for(&mut self, user: &Owner, state: &AppState) -> bool {
+        self.counted = state.protection().socket(user);
+        self.counted.is_some()
     }
 
     /// Sends a JSON text.

@@ -25,6 +25,7 @@ use crate::{
     accept::Seat,
     auth::in_reach,
     extract::{ApiPath, ApiQuery, WallTime},
+    protect::Client,
     state::AppState,
 };
 
@@ -72,6 +73,7 @@ pub(super) async fn events(
     headers: HeaderMap,
     path: Result<ApiPath<Id>, ApiError>,
     query: Result<ApiQuery<Query>, ApiError>,
+    client: Option<Extension<Client>>,
     seat: Option<Extension<Seat>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
@@ -87,8 +89,10 @@ pub(super) async fn events(
             "resend_mode must be 'all' or 'since', and after_timestamp a time such as 2026-11-20T04:16:46",
         )
     })?;
-    let admission = Admission::before_upgrade(&state, &headers, query.session_api_key.as_deref()).await?;
-    Ok(open(upgrade, async move |socket| {
+    let admission =
+        Admission::before_upgrade(&state, client.map(|client| client.0), &headers, query.session_api_key.as_deref())
+            .await?;
+    Ok(open(upgrade, &state.clone(), async move |socket| {
         let mut connection = Connection::new(socket, seat.map(|seat| seat.0), &state);
         let Some(principal) = admission.complete(&state, &mut connection).await else { return };
         let id = path.conversation_id;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use longshore_server::Options;
+use longshore_server::{Limits, Options};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -185,7 +185,9 @@ async fn a_flood_of_controls_is_taken_or_ended() {
 
 #[tokio::test]
 async fn sockets_count_among_the_connections_that_may_be_open() {
-    let server = TestServer::with(Options { connections: 2, ..Options::default() }, &[]).await;
+    let server =
+        TestServer::with(Options { limits: Limits { connections: 2, ..Limits::default() }, ..Options::default() }, &[])
+            .await;
     let one = server.socket("/sockets/bash-events").await;
     let _other = server.socket("/sockets/bash-events").await;
     let third = tokio::spawn(answer(server.get("/health")));

@@ -1,6 +1,6 @@
 //! What clients are told when something is wrong.
 
-use longshore_server::Options;
+use longshore_server::{Limits, Options};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -148,7 +148,11 @@ async fn secrets_do_not_come_back() {
 
 #[tokio::test]
 async fn a_body_that_is_too_large_is_refused_announced_or_not() {
-    let server = TestServer::with(Options { body_limit: 1000, ..Options::default() }, &[]).await;
+    let server = TestServer::with(
+        Options { limits: Limits { body_bytes: 1000, ..Limits::default() }, ..Options::default() },
+        &[],
+    )
+    .await;
     let body = json!({"command": "x".repeat(2000)}).to_string();
     let (status, answered) = answer(server.post(EXECUTE).body(body.clone())).await;
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);

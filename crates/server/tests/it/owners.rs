@@ -5,7 +5,7 @@ use std::{cmp::Reverse, collections::BTreeSet};
 
 use async_trait::async_trait;
 use longshore_protocol::account::{Scope, UserRole};
-use longshore_server::{Authenticator, Principal, auth::Denied};
+use longshore_server::{Authenticator, Limits, Options, Principal, auth::Denied};
 use longshore_testkit::{call, say};
 use reqwest::{Method, RequestBuilder, StatusCode, multipart::Form, multipart::Part};
 use serde_json::{Map, Value, json};
@@ -23,7 +23,7 @@ const OPEN: [&str; 5] = ["/", "/alive", "/health", "/ready", "/server_info"];
 
 /// Knows two users, whose keys are their names, keys of Ann with which less can be done, and an admin.
 #[derive(Debug)]
-struct AnnAndBob;
+pub(crate) struct AnnAndBob;
 
 #[async_trait]
 impl Authenticator for AnnAndBob {
@@ -61,7 +61,11 @@ struct World {
 
 impl World {
     async fn start() -> Self {
-        let server = TestServer::of(Setup { authenticator: std::sync::Arc::new(AnnAndBob), ..Setup::default() }).await;
+        // Each route is asked with a wrong key, too.
+        let limits = Limits { wrong_keys_per_minute: 10_000, ..Limits::default() };
+        let options = Options { limits, ..Options::default() };
+        let authenticator = std::sync::Arc::new(AnnAndBob);
+        let server = TestServer::of(Setup { options, authenticator, ..Setup::default() }).await;
         server.provider().script("m", [call("terminal", json!({"command": format!("echo {MARK}")})), say(MARK)]);
         server.provider().respond("m", |_| say(MARK));
         let ann = async |method: Method, path: &str, body: Value| {

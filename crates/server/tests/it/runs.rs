@@ -1,5 +1,6 @@
 //! Runs: beginning, stopping and confirming, and what holds for all of them.
 
+use longshore_engine::QueueLimits;
 use longshore_server::Options;
 use longshore_testkit::{call, hang, say};
 use reqwest::StatusCode;
@@ -39,7 +40,8 @@ async fn a_conversation_runs_once_at_a_time() {
 
 #[tokio::test]
 async fn more_runs_than_may_are_refused_and_the_message_is_kept() {
-    let server = TestServer::of(Setup { max_concurrent_runs: 1, ..Setup::default() }).await;
+    let queue = QueueLimits { waiting: 0, ..QueueLimits::default() };
+    let server = TestServer::of(Setup { max_concurrent_runs: 1, queue, ..Setup::default() }).await;
     server.provider().script("busy", [hang(), say("done")]);
     let busy = server.create("busy", json!({})).await;
     server.say(&busy, "go").await;
@@ -54,6 +56,8 @@ async fn more_runs_than_may_are_refused_and_the_message_is_kept() {
     let full =
         (StatusCode::TOO_MANY_REQUESTS, json!({"detail": "Conversation run limit reached. Retry the request later."}));
     assert_eq!(answer(server.post(&format!("{other}/run"))).await, full);
+    let response = server.post(&format!("{other}/run")).send().await.unwrap();
+    assert!(response.headers()["retry-after"].to_str().unwrap().parse::<u64>().unwrap() >= 1);
     let wish = server.wish("m", json!({"initial_message": message("first")}));
     assert_eq!(server.post_json("/api/conversations", &wish).await, full);
     assert_eq!(server.look("/api/conversations/count").await, 2, "nothing was made");

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use longshore_engine::{Clock, Engine, Parts};
+use longshore_engine::{Clock, Engine, Parts, QueueLimits};
 use longshore_llm::{Models, ModelsOptions};
 use longshore_protocol::{
     Secret,
@@ -41,12 +41,14 @@ pub(crate) struct Setup {
     pub(crate) max_concurrent_runs: usize,
     /// Users in the store, besides whom the authenticator knows; the first is an admin.
     pub(crate) users: &'static [&'static str],
+    pub(crate) queue: QueueLimits,
 }
 
 impl Default for Setup {
     fn default() -> Self {
         let authenticator = Arc::new(StaticKeys::new([]));
-        Self { options: Options::default(), authenticator, max_concurrent_runs: 10, users: &[] }
+        let queue = QueueLimits::default();
+        Self { options: Options::default(), authenticator, max_concurrent_runs: 10, users: &[], queue }
     }
 }
 
@@ -79,7 +81,7 @@ impl TestServer {
     }
 
     async fn within(directory: Arc<TempDir>, setup: Setup) -> Self {
-        let Setup { options, authenticator, max_concurrent_runs, users } = setup;
+        let Setup { options, authenticator, max_concurrent_runs, users, queue } = setup;
         let folder = directory.path().canonicalize().unwrap().join("work");
         std::fs::create_dir_all(&folder).unwrap();
         let store = Sqlite::open(&directory.path().join("store.db"), Keys::new(&Secret::new("test"), &[])).unwrap();
@@ -115,6 +117,7 @@ impl TestServer {
         let engine = longshore_engine::Options {
             conversations_dir: directory.path().join("conversations"),
             max_concurrent_runs,
+            queue,
             idle_ttl: Duration::from_mins(1),
         };
         let server = Server::new(options, authenticator, places, Engine::new(parts, engine));

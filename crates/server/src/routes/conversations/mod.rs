@@ -30,6 +30,9 @@ pub(super) fn router() -> Routes {
         .merge(update::router())
 }
 
+/// Seconds after which somebody may ask again for a run that found neither a place nor room in the queue.
+const RETRY_RUN: u64 = 5;
+
 /// The id in a path.
 #[derive(Deserialize)]
 pub(crate) struct Id {
@@ -57,7 +60,9 @@ impl From<Error> for ApiError {
         match error {
             Error::NotFound(_) => Self::not_found(sentence),
             Error::AlreadyRunning | Error::IdTaken(_) => Self::conflict(sentence),
-            Error::AtCapacity | Error::SavedAtCapacity(_) => Self::new(StatusCode::TOO_MANY_REQUESTS, sentence),
+            Error::AtCapacity | Error::SavedAtCapacity(_) => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, sentence).retry_after(RETRY_RUN)
+            }
             Error::Invalid { field, reason } => Self::invalid(vec![invalid_field(field, &reason)]),
             Error::Stopping => Self::new(StatusCode::SERVICE_UNAVAILABLE, sentence),
             Error::Workspace(cause) => {

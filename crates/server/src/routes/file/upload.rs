@@ -41,10 +41,10 @@ struct UploadForm {
     file: Vec<u8>,
 }
 
-/// Writes the part `file` of the form in `request` to a file in `place`, as it arrives.
-pub(crate) async fn upload(place: &Place, query: Query, request: Request) -> Result<FileUploaded, ApiError> {
+/// Writes the part `file` of the form in `request`, which may have `most` bytes, to a file in `place`, as it arrives.
+pub(crate) async fn upload(place: &Place, query: Query, most: u64, request: Request) -> Result<FileUploaded, ApiError> {
     let (parts, body) = request.into_parts();
-    let mut form = Form::new(&parts.headers, body).map_err(unreadable)?;
+    let mut form = Form::new(&parts.headers, body, most).map_err(unreadable)?;
     let received = receive(place, query, &mut form).await;
     if received.is_err() {
         // A client that is still sending would see a broken connection instead of the answer.
@@ -72,7 +72,8 @@ fn unreadable(error: FormError) -> ApiError {
             let problem = Problem::missing("file").at(vec!["body".into()], Value::Null);
             ApiError::invalid(vec![problem])
         }
-        FormError::TooSlow => ApiError::new(StatusCode::REQUEST_TIMEOUT, error.to_string()).closing(),
+        FormError::TooSlow(_) => ApiError::new(StatusCode::REQUEST_TIMEOUT, error.to_string()).closing(),
+        FormError::TooLarge(_) => ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, error.to_string()).closing(),
         FormError::Malformed(_) | FormError::Broken => ApiError::bad_request(error.to_string()).closing(),
     }
 }
@@ -102,7 +103,7 @@ async fn upload_file(
     request: Request,
 ) -> Result<Json<FileUploaded>, ApiError> {
     state.activity().touch();
-    let uploaded = upload(&place, query, request).await.map(Json);
+    let uploaded = upload(&place, query, state.options().limits.upload_bytes, request).await.map(Json);
     state.activity().touch();
     uploaded
 }
