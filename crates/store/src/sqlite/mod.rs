@@ -17,6 +17,7 @@ mod reader;
 mod reseal;
 mod sandbox;
 mod setting;
+mod usage;
 mod workspace;
 mod writer;
 
