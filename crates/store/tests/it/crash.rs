@@ -9,7 +9,7 @@ use std::{
 };
 
 use longshore_protocol::ConversationId;
-use longshore_store::Store;
+use longshore_store::{Store, Usage};
 use uuid::Uuid;
 
 use crate::{
