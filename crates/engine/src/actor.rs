@@ -24,8 +24,9 @@ use tokio::{
 
 use crate::{
     Error,
+    budget::{Amount, Reservation},
     feed::{Closed, Frame},
-    jobs::{Jobs, Report},
+    jobs::{Jobs, Payer, Report},
     live::{Answer, Live, Reply, Wish},
     lookup,
     shared::Shared,
@@ -87,6 +88,8 @@ pub(crate) struct Streams {
 struct Work {
     effects: Vec<Effect>,
     calls: Vec<Call>,
+    /// What is reserved for the calls.
+    reservation: Option<Reservation>,
     title: Option<String>,
     tags: Option<IndexMap<String, String>>,
     has_new_secrets: bool,
@@ -365,8 +368,12 @@ impl Actor {
                     return Ok(());
                 }
                 self.end_stream();
+                let (answer, reservation) = match answer {
+                    Ok((answer, reservation)) => (Ok(answer), Some(reservation)),
+                    Err(failure) => (Err(failure), None),
+                };
                 let calls = answer.iter().map(|answer| answer.call.clone()).collect();
-                Work { effects: self.machine.answered(&mut clock, answer), calls, ..Work::default() }
+                Work { effects: self.machine.answered(&mut clock, answer), calls, reservation, ..Work::default() }
             }
             Report::Reminder => {
                 if self.machine.status() != ExecutionStatus::Running {
@@ -443,7 +450,7 @@ impl Actor {
     /// A question to the model changes nothing in the world and may leave while the log is written; an action waits until the
     /// log says that it was begun.
     async fn perform(&mut self, work: Work) -> Result<(), longshore_store::Error> {
-        let Work { effects, calls, title, tags, has_new_secrets } = work;
+        let Work { effects, calls, reservation, title, tags, has_new_secrets } = work;
         let mut events = Vec::new();
         let mut later = Vec::new();
         for effect in effects {
@@ -456,9 +463,8 @@ impl Actor {
                 Effect::Ask(question) => {
                     // What an answer that was broken off left behind belongs to nobody.
                     self.streams = Streams::default();
-                    let streams = self.live.snapshot().definition.agent.llm.stream;
                     let model = self.model();
-                    self.jobs.ask(model, question, streams);
+                    self.jobs.ask(model, question, self.payer());
                 }
                 other @ (Effect::Act(_) | Effect::Settled) => later.push(other),
             }
@@ -476,6 +482,9 @@ impl Actor {
             commit.secrets = has_new_secrets.then(|| self.machine.secrets().clone());
             self.tail = self.shared.parts.store.commit(self.live.id, commit).await?;
             self.shared.touch();
+            if let Some(reservation) = reservation {
+                reservation.stored();
+            }
             self.publish(at, Published { frames, calls, title, tags, has_new_secrets });
         }
         for effect in later {
@@ -492,6 +501,16 @@ impl Actor {
             self.permit = None;
         }
         Ok(())
+    }
+
+    /// Who pays for the next call.
+    fn payer(&self) -> Payer {
+        Payer {
+            ledger: Arc::clone(&self.shared.ledger),
+            owner: self.live.owner.clone(),
+            spent: Amount::of_stats(&self.machine.progress().stats),
+            llm: self.live.snapshot().definition.agent.llm.clone(),
+        }
     }
 
     /// The model, made when it is first asked.
