@@ -158,13 +158,8 @@ async fn complete(
 ) -> Result<(Answer, Reservation), Failure> {
     let Payer { ledger, owner, spent, llm } = payer;
     let estimate = model.estimate(&request);
-    let asking = Asking {
-        owner,
-        conversation: spent,
-        model: llm.model.clone(),
-        usage_id: llm.usage_id.clone(),
-        estimate,
-    };
+    let asking =
+        Asking { owner, conversation: spent, model: llm.model.clone(), usage_id: llm.usage_id.clone(), estimate };
     let reservation = ledger.reserve(asking).await?;
     request.max_output_tokens = reservation.has_limits().then_some(USUAL_OUTPUT);
     request.meter = Some(reservation.meter());

@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
-    Delta, Error, ErrorKind, Estimate, Model, Request, Response, chat::call, files, fingerprint::fingerprint, mask::Mask,
-    scripted::send_pieces,
+    Delta, Error, ErrorKind, Estimate, Model, Request, Response, chat::call, files, fingerprint::fingerprint,
+    mask::Mask, scripted::send_pieces,
 };
 
 /// The most conversations whose place in a recording is remembered.

@@ -66,10 +66,7 @@ impl Sub for Amount {
 
     /// Never less than nothing, whatever was rounded.
     fn sub(self, other: Self) -> Self {
-        Self {
-            cost_usd: (self.cost_usd - other.cost_usd).max(0.0),
-            tokens: self.tokens.saturating_sub(other.tokens),
-        }
+        Self { cost_usd: (self.cost_usd - other.cost_usd).max(0.0), tokens: self.tokens.saturating_sub(other.tokens) }
     }
 }
 

@@ -47,12 +47,15 @@ impl Budget {
             return Ok(());
         };
         let [limit, spent, reserved, call] = numbers;
-        Err(failure(CODE, format!(
-            "The budget of {} is {limit}; {spent} are spent, {reserved} are reserved for calls under way, and the next call \
+        Err(failure(
+            CODE,
+            format!(
+                "The budget of {} is {limit}; {spent} are spent, {reserved} are reserved for calls under way, and the next call \
              may take {call}. {}",
-            scope.name(),
-            scope.advice()
-        )))
+                scope.name(),
+                scope.advice()
+            ),
+        ))
     }
 }
 
@@ -67,7 +70,9 @@ impl Scope {
 
     fn advice(self) -> String {
         match self {
-            Self::Conversation => "It does not renew: begin another conversation, or ask the operator to raise it.".to_owned(),
+            Self::Conversation => {
+                "It does not renew: begin another conversation, or ask the operator to raise it.".to_owned()
+            }
             Self::Day(day) => match day.checked_add(1.day()) {
                 Ok(next) => format!("It renews at {next}T00:00:00Z: run again then, or ask the operator to raise it."),
                 Err(_) => "Ask the operator to raise it.".to_owned(),
@@ -80,11 +85,14 @@ impl Scope {
 /// The price of a model is not known, and there is a budget of money.
 pub(super) fn unknown_price(model: &str) -> Failure {
     let shown: String = model.chars().take(200).collect();
-    failure(CODE, format!(
-        "The price of the model {shown} is not known, so it cannot be called within a budget of money: set \
+    failure(
+        CODE,
+        format!(
+            "The price of the model {shown} is not known, so it cannot be called within a budget of money: set \
          input_cost_per_token and output_cost_per_token in the LLM, or use a model of the operator. The operator can give the \
          price in [[model]], or allow such models with unknown_price = \"allow\" in [budget]."
-    ))
+        ),
+    )
 }
 
 /// What was spent, or may be, cannot be read.

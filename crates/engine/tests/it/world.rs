@@ -4,7 +4,8 @@ use std::{future::Future, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use longshore_engine::{
-    Budgets, Clock, Closed, Engine, Error, Made, Opened, Options, Parts, Replay, SameForAll, Skills, Subscription, Workspaces,
+    Budgets, Clock, Closed, Engine, Error, Made, Opened, Options, Parts, Replay, SameForAll, Skills, Subscription,
+    Workspaces,
 };
 use longshore_llm::{Models, ModelsOptions};
 use longshore_outbound::{self as outbound, Client};
