@@ -7,10 +7,12 @@ mod docs;
 pub(crate) mod file;
 pub(crate) mod git;
 mod health;
+mod models;
 mod me;
 mod sandbox;
 mod server_info;
 mod tools;
+mod usage;
 
 use axum::Router;
 
@@ -29,6 +31,8 @@ pub(crate) fn api() -> Routes {
         .merge(file::folders())
         .merge(me::router())
         .merge(tools::router())
+        .merge(models::router())
+        .merge(usage::router())
         .nest("/api", of_place())
         .nest("/api/conversations/{conversation_id}", of_place())
 }

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use longshore_engine::{Clock, Engine, Parts};
+use longshore_engine::{Budgets, Clock, Engine, Parts, SameForAll};
 use longshore_llm::{Models, ModelsOptions};
 use longshore_protocol::{
     Secret,
@@ -41,12 +41,21 @@ pub(crate) struct Setup {
     pub(crate) max_concurrent_runs: usize,
     /// Users in the store, besides whom the authenticator knows; the first is an admin.
     pub(crate) users: &'static [&'static str],
+    pub(crate) models: ModelsOptions,
+    pub(crate) budgets: Arc<dyn Budgets>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
         let authenticator = Arc::new(StaticKeys::new([]));
-        Self { options: Options::default(), authenticator, max_concurrent_runs: 10, users: &[] }
+        Self {
+            options: Options::default(),
+            authenticator,
+            max_concurrent_runs: 10,
+            users: &[],
+            models: ModelsOptions::default(),
+            budgets: Arc::new(SameForAll::default()),
+        }
     }
 }
 
@@ -79,7 +88,7 @@ impl TestServer {
     }
 
     async fn within(directory: Arc<TempDir>, setup: Setup) -> Self {
-        let Setup { options, authenticator, max_concurrent_runs, users } = setup;
+        let Setup { options, authenticator, max_concurrent_runs, users, models, budgets } = setup;
         let folder = directory.path().canonicalize().unwrap().join("work");
         std::fs::create_dir_all(&folder).unwrap();
         let store = Sqlite::open(&directory.path().join("store.db"), Keys::new(&Secret::new("test"), &[])).unwrap();
@@ -107,10 +116,12 @@ impl TestServer {
         let parts = Parts {
             store: Arc::clone(&store) as Arc<dyn Store>,
             models: Models::new(ModelsOptions { http: http.clone(), ..ModelsOptions::default() }),
+            models: Models::new(models),
             tools: Registry::new(),
             workspaces: Arc::clone(&places) as Arc<dyn longshore_engine::Workspaces>,
             http,
             clock: Clock::system(),
+            budgets,
         };
         let engine = longshore_engine::Options {
             conversations_dir: directory.path().join("conversations"),
