@@ -24,3 +24,4 @@ mod recordings;
 mod runs;
 mod server;
 mod shutdown;
+mod usage;
