@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use jiff::civil::Date;
 use longshore_protocol::{ConversationId, metrics::Call};
+use uuid::Uuid;
 
 use crate::{Error, Owner, Page};
 
@@ -30,7 +31,7 @@ pub trait Usage {
     /// [`Error`].
     async fn usage(&self, query: UsageQuery) -> Result<Page<UsageRow>, Error>;
 
-    /// A page of the conversations of `owner` that called a model: those that cost most first, and of those with the same
+    /// A page of the conversations of `owner`, or of one workspace, that called a model: those that cost most first, and of those with the same
     /// cost those with most tokens. Deleted ones are not among them. A page that begins with a conversation that is not
     /// there is the first one.
     ///
@@ -39,6 +40,7 @@ pub trait Usage {
     async fn usage_by_conversation(
         &self,
         owner: &Owner,
+        workspace: Option<Uuid>,
         from: Option<ConversationId>,
         limit: usize,
     ) -> Result<Page<ConversationUsage>, Error>;

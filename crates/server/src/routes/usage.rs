@@ -8,6 +8,7 @@ use longshore_store::{Owner, UsageBy, UsageQuery, UsageRow, UsageTotals};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
+use uuid::Uuid;
 
 use crate::{
     ApiError, Principal,
@@ -286,17 +287,18 @@ async fn usage_of_conversations(
     principal: Principal,
     ApiQuery(query): ApiQuery<PageQuery>,
 ) -> Result<JsonWithNulls<ConversationUsagePage>, ApiError> {
-    Ok(JsonWithNulls(conversations(&state, principal.user(), &query).await?))
+    Ok(JsonWithNulls(conversations(&state, principal.user(), principal.workspace(), &query).await?))
 }
 
-/// The conversations of a user that called models.
+/// The conversations of a user, or of one workspace, that called models.
 pub(crate) async fn conversations(
     state: &AppState,
     owner: &Owner,
+    workspace: Option<Uuid>,
     query: &PageQuery,
 ) -> Result<ConversationUsagePage, ApiError> {
     let limit = bounded("limit", query.limit, Least::Above(0), 100, 20)?;
-    let page = state.engine().store().usage_by_conversation(owner, query.page_id, limit).await?;
+    let page = state.engine().store().usage_by_conversation(owner, workspace, query.page_id, limit).await?;
     let items = page.items.into_iter().map(|usage| ConversationUsageItem {
         conversation_id: usage.id,
         title: usage.title,

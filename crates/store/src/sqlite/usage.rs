@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use jiff::civil::Date;
 use longshore_protocol::{ConversationId, metrics::Call};
 use rusqlite::{Connection, Row, params};
+use uuid::Uuid;
 
 use super::{
     Sqlite,
@@ -55,11 +56,12 @@ impl Usage for Sqlite {
     async fn usage_by_conversation(
         &self,
         owner: &Owner,
+        workspace: Option<Uuid>,
         from: Option<ConversationId>,
         limit: usize,
     ) -> Result<Page<ConversationUsage>, Error> {
         let owner = owner.clone();
-        self.readers.read(move |connection| by_conversation(connection, &owner, from, limit)).await
+        self.readers.read(move |connection| by_conversation(connection, &owner, workspace, from, limit)).await
     }
 }
 
@@ -144,20 +146,26 @@ fn sums(connection: &Connection, query: &UsageQuery) -> Result<Page<UsageRow>, F
 fn by_conversation(
     connection: &Connection,
     owner: &Owner,
+    workspace: Option<Uuid>,
     from: Option<ConversationId>,
     limit: usize,
 ) -> Result<Page<ConversationUsage>, Failure> {
     let sql = format!(
         "WITH sum (id, title, calls, prompt, completion, cache_read, cache_write, reasoning, cost) AS (
              SELECT c.id, c.title, count(*), {SUMS} FROM conversation c JOIN call ON call.conversation = c.number
-             WHERE c.owner = ?1 GROUP BY c.number
+             WHERE c.owner = ?1 AND (?4 IS NULL OR c.workspace = ?4) GROUP BY c.number
          ), start AS (SELECT cost, prompt + completion AS tokens, id FROM sum WHERE id = ?2)
          SELECT * FROM sum
          WHERE NOT EXISTS (SELECT 1 FROM start) OR (cost, prompt + completion, id) <= (SELECT * FROM start)
          ORDER BY cost DESC, prompt + completion DESC, id DESC LIMIT ?3"
     );
     let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = statement.query(params![&*owner.0, from.as_ref().map(id_bytes), one_more(limit)])?;
+    let mut rows = statement.query(params![
+        &*owner.0,
+        from.as_ref().map(id_bytes),
+        one_more(limit),
+        workspace.map(Uuid::into_bytes)
+    ])?;
     let mut page = Page { items: Vec::new(), next: None };
     while let Some(row) = rows.next()? {
         let id = id_from(row.get(0)?);

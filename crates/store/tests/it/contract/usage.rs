@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use jiff::civil::{Date, date};
 use longshore_protocol::{ConversationId, metrics::Call};
-use longshore_store::{Commit, Error, Owner, Store, UsageBy, UsageQuery, UsageRow, UsageTotals, day_of};
+use longshore_store::{
+    Commit, Error, NewConversation, Owner, Store, UsageBy, UsageQuery, UsageRow, UsageTotals, day_of,
+};
 
 use crate::samples;
 
@@ -88,7 +90,7 @@ pub(crate) async fn a_refused_commit_spends_nothing(store: Arc<dyn Store>) {
     let refused = spend(&store, id, 7, vec![call("a", 0, 10, 0.5)]).await;
     assert!(matches!(refused, Err(Error::Conflict { .. })), "{refused:?}");
     assert_eq!(store.spent(&ann, DAY).await.unwrap().all.calls, 0);
-    assert!(store.usage_by_conversation(&ann, None, 10).await.unwrap().items.is_empty());
+    assert!(store.usage_by_conversation(&ann, None, None, 10).await.unwrap().items.is_empty());
 }
 
 pub(crate) async fn what_was_spent_outlives_the_conversation(store: Arc<dyn Store>) {
@@ -98,7 +100,7 @@ pub(crate) async fn what_was_spent_outlives_the_conversation(store: Arc<dyn Stor
     let before = store.spent(&ann, DAY).await.unwrap();
     assert!(store.delete_conversation(&ann, id).await.unwrap());
     assert_eq!(store.spent(&ann, DAY).await.unwrap(), before);
-    assert!(store.usage_by_conversation(&ann, None, 10).await.unwrap().items.is_empty());
+    assert!(store.usage_by_conversation(&ann, None, None, 10).await.unwrap().items.is_empty());
 }
 
 pub(crate) async fn conversations_are_listed_by_cost(store: Arc<dyn Store>) {
@@ -117,7 +119,7 @@ pub(crate) async fn conversations_are_listed_by_cost(store: Arc<dyn Store>) {
     let mut seen = Vec::new();
     let mut from = None;
     loop {
-        let page = store.usage_by_conversation(&ann, from, 3).await.unwrap();
+        let page = store.usage_by_conversation(&ann, None, from, 3).await.unwrap();
         seen.extend(page.items);
         from = page.next.map(|id| id.parse().unwrap());
         if from.is_none() {
@@ -126,7 +128,14 @@ pub(crate) async fn conversations_are_listed_by_cost(store: Arc<dyn Store>) {
     }
     assert_eq!(seen.iter().map(|usage| usage.id).collect::<Vec<_>>(), expected);
     assert_eq!((seen[0].totals.calls, seen[0].totals.tokens(), seen[0].totals.cost), (2, 34, 2.0));
-    let first = store.usage_by_conversation(&ann, Some(of_bob), 1).await.unwrap();
+    let elsewhere = Some(uuid::Uuid::from_u128(7));
+    let new = NewConversation { workspace: elsewhere, ..samples::conversation(&ann) };
+    let apart = new.id;
+    store.create_conversation(new).await.unwrap();
+    spend(&store, apart, 0, vec![call("a", 0, 1, 0.0)]).await.unwrap();
+    let bound = store.usage_by_conversation(&ann, elsewhere, None, 9).await.unwrap();
+    assert_eq!(bound.items.iter().map(|usage| usage.id).collect::<Vec<_>>(), [apart]);
+    let first = store.usage_by_conversation(&ann, None, Some(of_bob), 1).await.unwrap();
     assert_eq!(first.items[0].id, ids[1], "what is another's is not there");
 }
 
@@ -147,7 +156,7 @@ pub(crate) async fn absurd_counts_do_no_harm(store: Arc<dyn Store>) {
     let spent = store.spent(&ann, DAY).await.unwrap();
     assert_eq!(spent.all.calls, 41);
     assert!(spent.all.tokens() > 1_000_000_000 && spent.all.cost.is_finite() && spent.day.cost >= 0.0);
-    assert_eq!(store.usage_by_conversation(&ann, None, 9).await.unwrap().items[0].totals.calls, 41);
+    assert_eq!(store.usage_by_conversation(&ann, None, None, 9).await.unwrap().items[0].totals.calls, 41);
     let models = store.usage(by(UsageBy::Model)).await.unwrap();
     assert!(models.items.iter().all(|row| row.key.len() <= 200));
 }
