@@ -84,12 +84,7 @@ struct Answered {
 impl ChatModel {
     /// Prepares everything that is the same in all requests. Unless `trusts_prices`, calls with the operator's key cost what
     /// the table says, whatever the configuration does.
-    pub(crate) fn new(
-        llm: &Llm,
-        http: Client,
-        environment: &Environment,
-        trusts_prices: bool,
-    ) -> Result<Self, Error> {
+    pub(crate) fn new(llm: &Llm, http: Client, environment: &Environment, trusts_prices: bool) -> Result<Self, Error> {
         let route = Route::of(llm, environment)?;
         let body = Body::new(llm, route.provider, &route.model);
         let known = catalog::find(llm.model_canonical_name.as_deref().unwrap_or(&llm.model));

@@ -59,7 +59,7 @@ pub(crate) async fn build(plan: Plan, environment: &Environment) -> Result<Built
     let models = Models::new(ModelsOptions {
         models_dir,
         http: http.clone(),
-        http_trusted: http.clone(),
+        http_trusted: config.outbound.trusted_client()?,
         operated: config.operated(environment)?,
         operated_only: !config.models.own,
         distrust_prices: config.budget.has_money(),
@@ -69,7 +69,6 @@ pub(crate) async fn build(plan: Plan, environment: &Environment) -> Result<Built
     models
         .check()
         .map_err(|(name, error)| anyhow::anyhow!("the model [[model]] {name:?} cannot be called: {error}"))?;
-    let store: Arc<dyn Store> = Arc::new(store);
     let own_folder = std::env::current_dir().context("the server's own folder is not known")?;
     let local = LocalOptions { pass_env, guard: Some(guard()?), ..LocalOptions::new(&own_folder) };
     let maker = Maker { config: &config, environment, data_dir: &data_dir, local, has_users };

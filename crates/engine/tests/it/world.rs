@@ -7,9 +7,8 @@ use longshore_engine::{
     Budgets, Clock, Closed, Engine, Error, Made, Opened, Options, Parts, Replay, SameForAll, Skills, Subscription,
     Workspaces,
 };
-use longshore_llm::{Models, ModelsOptions};
-use longshore_outbound::{self as outbound, Client};
 use longshore_llm::{Models, ModelsOptions, OperatedModel};
+use longshore_outbound::{self as outbound, Client};
 use longshore_protocol::{
     ConversationId, Secret,
     conversation::{LocalWorkspace, SendMessage, StartConversation},
@@ -237,7 +236,12 @@ fn try_open(
     let http = Client::new(outbound::Options::new(outbound::Policy::open())).unwrap();
     let parts = Parts {
         store: Arc::new(store),
-        models: Models::new(ModelsOptions { http: http.clone(), operated, ..ModelsOptions::default() }),
+        models: Models::new(ModelsOptions {
+            http: http.clone(),
+            http_trusted: http.clone(),
+            operated,
+            ..ModelsOptions::default()
+        }),
         tools: Registry::new(),
         workspaces: Arc::new(Places { home: folder.to_owned().into() }),
         http,

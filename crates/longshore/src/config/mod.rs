@@ -1,8 +1,8 @@
 //! The configuration file (TOML). Flags come before it, and it before built-in values.
 
-mod outbound;
 mod budget;
 mod models;
+mod outbound;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 

@@ -115,8 +115,7 @@ impl TestServer {
         let http = longshore_outbound::Client::new(open).unwrap();
         let parts = Parts {
             store: Arc::clone(&store) as Arc<dyn Store>,
-            models: Models::new(ModelsOptions { http: http.clone(), ..ModelsOptions::default() }),
-            models: Models::new(models),
+            models: Models::new(ModelsOptions { http: http.clone(), ..models }),
             tools: Registry::new(),
             workspaces: Arc::clone(&places) as Arc<dyn longshore_engine::Workspaces>,
             http,
