@@ -26,8 +26,9 @@ use tracing::Instrument as _;
 
 use crate::{
     Error,
+    budget::{Amount, Reservation},
     feed::{Closed, Frame},
-    jobs::{Jobs, Report},
+    jobs::{Jobs, Payer, Report},
     live::{Answer, Letter, Live, Reply, Wish},
     lookup,
     observer::Run,
@@ -97,6 +98,8 @@ pub(crate) struct Streams {
 struct Work {
     effects: Vec<Effect>,
     calls: Vec<Call>,
+    /// What is reserved for the calls.
+    reservation: Option<Reservation>,
     title: Option<String>,
     tags: Option<IndexMap<String, String>>,
     has_new_secrets: bool,
@@ -400,9 +403,13 @@ impl Actor {
                     return Ok(());
                 }
                 self.end_stream();
+                let (answer, reservation) = match answer {
+                    Ok((answer, reservation)) => (Ok(answer), Some(reservation)),
+                    Err(failure) => (Err(failure), None),
+                };
                 self.tell_of(&answer);
                 let calls = answer.iter().map(|answer| answer.call.clone()).collect();
-                Work { effects: self.machine.answered(&mut clock, answer), calls, ..Work::default() }
+                Work { effects: self.machine.answered(&mut clock, answer), calls, reservation, ..Work::default() }
             }
             Report::Reminder => {
                 if self.machine.status() != ExecutionStatus::Running {
@@ -487,7 +494,7 @@ impl Actor {
     /// A question to the model changes nothing in the world and may leave while the log is written; an action waits until the
     /// log says that it was begun.
     async fn perform(&mut self, work: Work) -> Result<(), longshore_store::Error> {
-        let Work { effects, calls, title, tags, has_new_secrets } = work;
+        let Work { effects, calls, reservation, title, tags, has_new_secrets } = work;
         let mut events = Vec::new();
         let mut later = Vec::new();
         for effect in effects {
@@ -500,9 +507,8 @@ impl Actor {
                 Effect::Ask(question) => {
                     // What an answer that was broken off left behind belongs to nobody.
                     self.streams = Streams::default();
-                    let streams = self.live.snapshot().definition.agent.llm.stream;
                     let model = self.model();
-                    self.jobs.ask(model, question, streams);
+                    self.jobs.ask(model, question, self.payer());
                 }
                 other @ (Effect::Act(_) | Effect::Settled) => later.push(other),
             }
@@ -520,6 +526,9 @@ impl Actor {
             commit.secrets = has_new_secrets.then(|| self.machine.secrets().clone());
             self.tail = self.shared.parts.store.commit(self.live.id, commit).await?;
             self.shared.touch();
+            if let Some(reservation) = reservation {
+                reservation.stored();
+            }
             self.publish(at, Published { frames, calls, title, tags, has_new_secrets });
         }
         for effect in later {
@@ -544,6 +553,16 @@ impl Actor {
     fn leave_queue(&mut self) {
         if self.ticket.take().is_some_and(|ticket| ticket.is_waiting()) {
             self.show_change(QUEUE_KEY, Value::Null);
+        }
+    }
+
+    /// Who pays for the next call.
+    fn payer(&self) -> Payer {
+        Payer {
+            ledger: Arc::clone(&self.shared.ledger),
+            owner: self.live.owner.clone(),
+            spent: Amount::of_stats(&self.machine.progress().stats),
+            llm: self.live.snapshot().definition.agent.llm.clone(),
         }
     }
 

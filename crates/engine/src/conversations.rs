@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use indexmap::IndexMap;
 use longshore_agent::{Machine, Setup, prompt};
+use longshore_llm::Models;
 use longshore_protocol::{
     ConversationId, Event, EventBody,
     agent::SecretValue,
@@ -15,7 +16,7 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::{
-    Error, Observer, Options, Parts, Replay, Runs, Subscription,
+    Error, Observer, Options, Parts, Replay, Runs, Standing, Subscription,
     actor::{Actor, Streams},
     info::{Info, Skills, Snapshot},
     jobs::Jobs,
@@ -382,6 +383,19 @@ impl Engine {
     /// Where everything durable is.
     pub fn store(&self) -> Arc<dyn Store> {
         Arc::clone(&self.shared.parts.store)
+    }
+
+    /// Models by their configuration.
+    pub fn models(&self) -> &Models {
+        &self.shared.parts.models
+    }
+
+    /// What a user may spend on models, and what of it is gone.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn standing(&self, owner: &Owner) -> Result<Standing, Error> {
+        Ok(self.shared.ledger.standing(owner).await?)
     }
 
     /// How long nobody has used a conversation: no time at all while one runs.

@@ -4,14 +4,19 @@ use std::{sync::Arc, time::Duration};
 
 use indexmap::IndexMap;
 use longshore_agent::{Act, ActFailure, Answer, Failure, Question, ToolResult};
-use longshore_llm::{Delta, Model, Request};
-use longshore_protocol::{ConversationId, agent::SecretSource, error::ErrorClassification};
+use longshore_llm::{Delta, Model, Request, USUAL_OUTPUT};
+use longshore_protocol::{ConversationId, Llm, agent::SecretSource, error::ErrorClassification};
+use longshore_store::Owner;
 use longshore_tools::Call;
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument as _, Span, field::Empty};
 
-use crate::{lookup, toolbox::Toolbox};
+use crate::{
+    budget::{Amount, Asking, Ledger, Reservation},
+    lookup,
+    toolbox::Toolbox,
+};
 
 /// Reports that may wait for the task.
 const MAX_REPORTS: usize = 64;
@@ -20,13 +25,24 @@ const MAX_REPORTS: usize = 64;
 #[derive(Debug)]
 pub(crate) enum Report {
     /// The model answered, or could not.
-    Answered { generation: u64, answer: Result<Answer, Failure> },
+    Answered { generation: u64, answer: Result<(Answer, Reservation), Failure> },
     /// Some text of an answer.
     Delta { generation: u64, delta: Delta },
     /// An action has a result. `learned` are values of secrets that were not known before.
     Acted { action_id: String, result: ToolResult, learned: Vec<String> },
     /// The time of [`Jobs::remind`] is over.
     Reminder,
+}
+
+/// Who pays for a call of a model.
+#[derive(Debug)]
+pub(crate) struct Payer {
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) owner: Owner,
+    /// What the conversation has spent.
+    pub(crate) spent: Amount,
+    /// How the model is called.
+    pub(crate) llm: Llm,
 }
 
 /// The jobs of one conversation.
@@ -81,9 +97,15 @@ impl Jobs {
         });
     }
 
-    /// Asks the model.
-    pub(crate) fn ask(&self, model: Result<Arc<dyn Model>, longshore_llm::Error>, question: Question, streams: bool) {
-        let request = Request { conversation: self.conversation, messages: question.messages, tools: question.tools };
+    /// Asks the model, if the budgets allow it.
+    pub(crate) fn ask(&self, model: Result<Arc<dyn Model>, longshore_llm::Error>, question: Question, payer: Payer) {
+        let request = Request {
+            conversation: self.conversation,
+            messages: question.messages,
+            tools: question.tools,
+            max_output_tokens: None,
+            meter: None,
+        };
         let (reports, cancel, generation) = (self.reports.clone(), self.cancel.clone(), self.generation);
         let span = tracing::info_span!(
             parent: &self.span,
@@ -96,10 +118,10 @@ impl Jobs {
         let work = async move {
             let ask = async {
                 let answer = match model {
-                    Ok(model) => complete(model, request, streams, &reports, generation).await,
+                    Ok(model) => complete(model, request, payer, &reports, generation).await,
                     Err(error) => Err(failure(&error)),
                 };
-                note(&answer);
+                note(answer.as_ref().map(|(answer, _)| answer));
                 let _ = reports.send(Report::Answered { generation, answer }).await;
             };
             tokio::select! {
@@ -143,7 +165,7 @@ impl Jobs {
 }
 
 /// Tells the trace what a model call was.
-fn note(answer: &Result<Answer, Failure>) {
+fn note(answer: Result<&Answer, &Failure>) {
     let span = Span::current();
     match answer {
         Ok(Answer { call, .. }) => {
@@ -159,16 +181,26 @@ fn note(answer: &Result<Answer, Failure>) {
 
 async fn complete(
     model: Arc<dyn Model>,
-    request: Request,
-    streams: bool,
+    mut request: Request,
+    payer: Payer,
     reports: &mpsc::Sender<Report>,
     generation: u64,
-) -> Result<Answer, Failure> {
+) -> Result<(Answer, Reservation), Failure> {
+    let Payer { ledger, owner, spent, llm } = payer;
+    let estimate = model.estimate(&request);
+    let asking =
+        Asking { owner, conversation: spent, model: llm.model.clone(), usage_id: llm.usage_id.clone(), estimate };
+    let reservation = ledger.reserve(asking).await?;
+    request.max_output_tokens = reservation.has_limits().then_some(USUAL_OUTPUT);
+    request.meter = Some(reservation.meter());
     let (deltas, mut received) = mpsc::channel(MAX_REPORTS);
+    let streams = llm.stream;
     let complete = async move { model.complete(&request, streams.then_some(deltas)).await };
     let call = tokio::spawn(complete.in_current_span());
     let abort = AbortOnDrop(call.abort_handle());
     while let Some(delta) = received.recv().await {
+        let (Delta::Text(text) | Delta::Reasoning(text)) = &delta;
+        reservation.written(text.len());
         let _ = reports.send(Report::Delta { generation, delta }).await;
     }
     let response = call.await.map_err(|error| {
@@ -178,8 +210,14 @@ async fn complete(
         Failure { code, detail: "the model client crashed; the server's log says where".to_owned(), classification }
     })?;
     drop(abort);
-    let response = response.map_err(|error| failure(&error))?;
-    Ok(Answer { response_id: response.id, message: response.message, call: response.call })
+    match response {
+        Ok(response) => {
+            reservation.answered(&response.call);
+            let answer = Answer { response_id: response.id, message: response.message, call: response.call };
+            Ok((answer, reservation))
+        }
+        Err(error) => Err(reservation.failed(error.may_be_billed()).unwrap_or_else(|| failure(&error))),
+    }
 }
 
 /// Ends the model call when nobody waits for it any more.

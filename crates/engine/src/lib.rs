@@ -9,6 +9,7 @@
 
 mod actor;
 pub mod bash;
+mod budget;
 mod clock;
 mod conversations;
 mod create;
@@ -28,6 +29,7 @@ mod toolbox;
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+pub use budget::{Amount, Budgets, Limit, Limits, SameForAll, Standing, UnknownPrice};
 pub use clock::Clock;
 pub use conversations::Engine;
 pub use create::Made;
@@ -60,6 +62,8 @@ pub struct Parts {
     pub http: longshore_outbound::Client,
     /// Where time and ids come from.
     pub clock: Clock,
+    /// What each user may spend on models.
+    pub budgets: Arc<dyn Budgets>,
 }
 
 /// How an engine works.

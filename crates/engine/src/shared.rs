@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Options, Parts, infos::Infos, live::Live, observer::Seat, queue::Queue};
+use crate::{Options, Parts, budget::Ledger, infos::Infos, live::Live, observer::Seat, queue::Queue};
 
 /// What all conversations share.
 #[derive(Debug)]
@@ -19,6 +19,7 @@ pub(crate) struct Shared {
     /// Fires when the server stops.
     pub(crate) stopping: CancellationToken,
     pub(crate) infos: Infos,
+    pub(crate) ledger: Arc<Ledger>,
     /// When a conversation last changed.
     pub(crate) used_at: Mutex<Instant>,
     pub(crate) live: Mutex<HashMap<Key, Slot>>,
@@ -59,15 +60,19 @@ impl Drop for Visit<'_> {
 
 impl Shared {
     pub(crate) fn new(parts: Parts, options: Options) -> Self {
+        let tracker = TaskTracker::new();
+        let (store, budgets) = (Arc::clone(&parts.store), Arc::clone(&parts.budgets));
+        let ledger = Ledger::new(store, budgets, parts.clock.clone(), tracker.clone());
         Self {
             parts,
+            ledger: Arc::new(ledger),
             runs: Queue::new(options.max_concurrent_runs, options.queue.clone()),
             options,
             infos: Infos::new(),
             used_at: Mutex::new(Instant::now()),
             stopping: CancellationToken::new(),
             live: Mutex::default(),
-            tracker: TaskTracker::new(),
+            tracker,
             observer: Seat::default(),
         }
     }

@@ -24,6 +24,9 @@ const CUT: &str = "\n[… the middle of this result was left out because it is t
 /// The most tokens that Claude's models with a thinking budget write.
 const THINKING_OUTPUT_LIMIT: u64 = 64_000;
 
+/// Tokens that an answer is taken to have where the configuration's extra fields take its limit away.
+const UNLIMITED_OUTPUT: u64 = 128_000;
+
 /// What is the same in every request to a model.
 #[derive(Debug)]
 pub(crate) struct Body {
@@ -71,6 +74,14 @@ impl Body {
     /// Whether the model is asked to think within a budget.
     pub(crate) const fn thinks(&self) -> bool {
         self.thinking.is_some()
+    }
+
+    /// The most tokens that the answer to a request can have; nothing if there is no limit.
+    pub(crate) fn output_limit(&self, request: &Request) -> Option<u64> {
+        let extra = |name: &str| self.extra.get(name).map(|value| value.as_u64().unwrap_or(UNLIMITED_OUTPUT));
+        let limits = [extra("max_tokens"), extra("max_completion_tokens"), self.limit.or(request.max_output_tokens)];
+        let answers = extra("n").unwrap_or(1).max(1);
+        limits.into_iter().flatten().max().map(|limit| limit.saturating_mul(answers))
     }
 
     /// The temperature that the configuration asks for.
@@ -121,7 +132,7 @@ impl Serialize for Filled<'_> {
         let mut map = Fields { map: serializer.serialize_map(None)?, extra: &body.extra };
         map.put("messages", &Messages { messages: &request.messages, features: body.features })?;
         map.put("model", &body.model)?;
-        map.put_some(body.limit_field, body.limit)?;
+        map.put_some(body.limit_field, body.limit.or(request.max_output_tokens))?;
         if body.features.cache_key {
             map.put("prompt_cache_key", &request.conversation)?;
         }

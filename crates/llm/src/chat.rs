@@ -22,6 +22,7 @@ use crate::{
     answer::{Answer, Complete},
     body::Body,
     catalog,
+    estimate::{Estimate, USUAL_OUTPUT},
     failure::Refusal,
     mask::Mask,
     models::Environment,
@@ -83,8 +84,9 @@ struct Answered {
 }
 
 impl ChatModel {
-    /// Prepares everything that is the same in all requests.
-    pub(crate) fn new(llm: &Llm, http: Client, environment: &Environment) -> Result<Self, Error> {
+    /// Prepares everything that is the same in all requests. Unless `trusts_prices`, calls with the operator's key cost what
+    /// the table says, whatever the configuration does.
+    pub(crate) fn new(llm: &Llm, http: Client, environment: &Environment, trusts_prices: bool) -> Result<Self, Error> {
         let route = Route::of(llm, environment)?;
         let body = Body::new(llm, route.provider, &route.model);
         let known = catalog::find(llm.model_canonical_name.as_deref().unwrap_or(&llm.model));
@@ -102,7 +104,11 @@ impl ChatModel {
             silence_limit: (llm.stream_idle_timeout)
                 .filter(|seconds| *seconds > 0.0)
                 .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
-            prices: if is_free { PriceList::free() } else { PriceList::of(llm) },
+            prices: match () {
+                () if route.key_is_operators && !trusts_prices => PriceList::listed(&llm.model),
+                () if is_free => PriceList::free(),
+                () => PriceList::of(llm),
+            },
             model: llm.model.clone(),
             usage_id: llm.usage_id.clone(),
             context_window: llm.max_input_tokens.or(known.map(|entry| entry.context_window)).unwrap_or(0),
@@ -346,8 +352,14 @@ impl Model for ChatModel {
                 temperature = Some(1.0);
                 body = write(temperature)?;
             }
+            let may_be_billed = error.may_be_billed();
             retries.after(error).await?;
+            request.again(may_be_billed).await?;
         }
+    }
+
+    fn estimate(&self, request: &Request) -> Estimate {
+        Estimate::new(request, self.body.output_limit(request).unwrap_or(USUAL_OUTPUT), &self.prices)
     }
 }
 

@@ -72,6 +72,12 @@ impl Error {
         }
     }
 
+    /// Whether a provider may want money for the attempt although nothing came of it: it had the whole request and was at
+    /// work.
+    pub const fn may_be_billed(&self) -> bool {
+        matches!(self.kind, ErrorKind::NoResponse | ErrorKind::Timeout)
+    }
+
     /// Whether the same request may succeed a little later.
     pub const fn is_transient(&self) -> bool {
         matches!(self.kind, ErrorKind::NoResponse | ErrorKind::RateLimit | ErrorKind::Unavailable | ErrorKind::Timeout)

@@ -9,9 +9,10 @@
 //! What happens between a request and its response, by module:
 //!
 //! * `provider` tells from the model's name where to send it, `features` what the model can take, `catalog` and
-//!   `price` what it costs.
+//!   `price` what it costs, and `estimate` what it may cost before it is asked.
 //! * `body` writes the request, `chat` sends it and reads what comes, whole or through `sse`; `answer` makes a
 //!   message of it, `failure` an [`Error`]; `retry` decides about another attempt; `mask` keeps keys out of messages.
+//! * `operated` are the operator's own, which users know by name only.
 //! * `scripted` and `record` answer from `files` of the operator; `fingerprint` tells equal requests.
 //!
 //! To add a provider that speaks chat completions, add a row to the table in `provider.rs`. To add a protocol, write a
@@ -22,12 +23,14 @@ mod body;
 mod catalog;
 mod chat;
 mod error;
+mod estimate;
 mod failure;
 mod features;
 mod files;
 mod fingerprint;
 mod mask;
 mod models;
+mod operated;
 mod price;
 mod provider;
 mod record;
@@ -39,8 +42,10 @@ use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 pub use error::{Error, ErrorKind};
+pub use estimate::{Estimate, USUAL_OUTPUT};
 use longshore_protocol::{ConversationId, Message, metrics::Call, tool::ToolSchema};
 pub use models::{Environment, Models, ModelsOptions};
+pub use operated::{ModelCard, OperatedModel};
 pub use scripted::{Turn, TurnCall, TurnError, TurnUsage};
 use tokio::sync::mpsc;
 
@@ -54,6 +59,19 @@ pub trait Model: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`Error`], after the attempts that the configuration allows.
     async fn complete(&self, request: &Request, deltas: Option<mpsc::Sender<Delta>>) -> Result<Response, Error>;
+
+    /// The most that one attempt to answer a request may count and cost, as far as that can be known before.
+    fn estimate(&self, request: &Request) -> Estimate;
+}
+
+/// Is asked before a request is sent again.
+#[async_trait]
+pub trait Meter: fmt::Debug + Send + Sync {
+    /// An attempt failed, and perhaps the provider wants money for it. Another one is about to leave.
+    ///
+    /// # Errors
+    /// Why it must not.
+    async fn again(&self, may_be_billed: bool) -> Result<(), Error>;
 }
 
 /// What a model is asked.
@@ -65,6 +83,19 @@ pub struct Request {
     pub messages: Vec<Arc<Message>>,
     /// The tools that the model may call.
     pub tools: Arc<[ToolSchema]>,
+    /// Tokens of the answer at most, where the configuration has no limit of its own.
+    pub max_output_tokens: Option<u64>,
+    /// Who is asked before another attempt leaves.
+    pub meter: Option<Arc<dyn Meter>>,
+}
+
+impl Request {
+    pub(crate) async fn again(&self, may_be_billed: bool) -> Result<(), Error> {
+        match &self.meter {
+            Some(meter) => meter.again(may_be_billed).await,
+            None => Ok(()),
+        }
+    }
 }
 
 /// What a model answers.

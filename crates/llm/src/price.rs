@@ -10,6 +10,8 @@ const MILLION: f64 = 1_000_000.0;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PriceList {
     prices: Option<Prices>,
+    /// Whether both what is read and what is written have a price, be it nothing.
+    is_known: bool,
 }
 
 impl PriceList {
@@ -20,8 +22,9 @@ impl PriceList {
         let configured = |price: Option<f64>| price.filter(|price| price.is_finite() && *price >= 0.0);
         let (input, output) = (configured(llm.input_cost_per_token), configured(llm.output_cost_per_token));
         if input.is_none() && output.is_none() {
-            return Self { prices: known };
+            return Self { prices: known, is_known: known.is_some() };
         }
+        let is_known = known.is_some() || (input.is_some() && output.is_some());
         let mut prices = known.unwrap_or(Prices { input: 0.0, output: 0.0, cache_read: 0.0, cache_write: 0.0 });
         if let Some(input) = input {
             prices.input = input * MILLION;
@@ -31,12 +34,38 @@ impl PriceList {
         if let Some(output) = output {
             prices.output = output * MILLION;
         }
-        Self { prices: Some(prices) }
+        Self { prices: Some(prices), is_known }
     }
 
     /// A model that runs on the user's own machine.
     pub(crate) const fn free() -> Self {
-        Self { prices: None }
+        Self { prices: None, is_known: true }
+    }
+
+    /// A model that costs nothing unless somebody names a price.
+    pub(crate) fn of_script(llm: &Llm) -> Self {
+        Self { is_known: true, ..Self::of(llm) }
+    }
+
+    /// The prices of the table alone, whatever the configuration says.
+    pub(crate) fn listed(model: &str) -> Self {
+        Self::of(&Llm { model: model.to_owned(), ..Llm::default() })
+    }
+
+    /// US dollars for a token read and for one written, if both are known.
+    pub(crate) fn per_token(&self) -> Option<(f64, f64)> {
+        let (input, output) = self.prices.map_or((0.0, 0.0), |prices| (prices.input, prices.output));
+        self.is_known.then_some((input / MILLION, output / MILLION))
+    }
+
+    /// The most that so many tokens cost in US dollars, if that is known.
+    #[expect(clippy::cast_precision_loss, reason = "token counts are far below 2^52")]
+    pub(crate) fn most(&self, input_tokens: u64, output_tokens: u64) -> Option<f64> {
+        let cost = self.prices.map_or(0.0, |prices| {
+            let dearest = prices.input.max(prices.cache_read).max(prices.cache_write);
+            (input_tokens as f64 * dearest + output_tokens as f64 * prices.output) / MILLION
+        });
+        self.is_known.then_some(cost)
     }
 
     /// US dollars; 0 if nobody knows the price.

@@ -147,6 +147,8 @@ pub(crate) struct Route {
     /// The whole address of chat completions.
     pub(crate) address: Url,
     pub(crate) key: Option<Secret>,
+    /// Whether the key is one of the operator's environment.
+    pub(crate) key_is_operators: bool,
     /// The header that takes the key.
     pub(crate) key_header: KeyHeader,
 }
@@ -195,7 +197,8 @@ impl Route {
             "azure" => (azure_address(address, model, llm.api_version.as_deref())?, KeyHeader::ApiKey),
             _ => (extended(address, &["chat", "completions"]), KeyHeader::Bearer),
         };
-        Ok(Self { provider, model: model.to_owned(), address, key, key_header })
+        let key_is_operators = key.is_some() && llm.api_key.is_none();
+        Ok(Self { provider, model: model.to_owned(), address, key, key_is_operators, key_header })
     }
 }
 

@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
-    Delta, Error, ErrorKind, Model, Request, Response, chat::call, files, fingerprint::fingerprint, mask::Mask,
-    scripted::send_pieces,
+    Delta, Error, ErrorKind, Estimate, Model, Request, Response, chat::call, files, fingerprint::fingerprint,
+    mask::Mask, scripted::send_pieces,
 };
 
 /// The most conversations whose place in a recording is remembered.
@@ -73,6 +73,10 @@ impl Model for Recorder {
         let written = tokio::task::spawn_blocking(move || append(&path, line.as_bytes())).await;
         written.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
         Ok(response)
+    }
+
+    fn estimate(&self, request: &Request) -> Estimate {
+        self.model.estimate(request)
     }
 }
 
@@ -202,5 +206,17 @@ impl Model for Replayer {
             message: message.clone(),
             call: call(&self.usage_id, usage, *cost, start.elapsed()),
         })
+    }
+
+    /// What the dearest line of the recording counts and costs.
+    fn estimate(&self, _request: &Request) -> Estimate {
+        let most = |count: fn(&TokenUsage) -> u64| self.lines.iter().map(|line| count(&line.usage)).max().unwrap_or(0);
+        let cost = self.lines.iter().map(|line| line.cost).fold(0.0, f64::max);
+        Estimate {
+            input_tokens: most(|usage| usage.prompt_tokens),
+            output_tokens: most(|usage| usage.completion_tokens),
+            input_cost: Some(0.0),
+            cost: Some(cost),
+        }
     }
 }

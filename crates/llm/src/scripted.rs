@@ -25,6 +25,7 @@ use uuid::Uuid;
 use crate::{
     Delta, Error, Model, Request, Response,
     chat::{call, hand_on},
+    estimate::{Estimate, USUAL_OUTPUT},
     failure::Refusal,
     files,
     mask::Mask,
@@ -187,6 +188,7 @@ pub(crate) struct Scripted {
     usage_id: String,
     streams: bool,
     prices: PriceList,
+    limit: Option<u64>,
     policy: Policy,
     /// How many errors each conversation has had.
     failed: Mutex<BTreeMap<ConversationId, usize>>,
@@ -199,7 +201,8 @@ impl Scripted {
             name: llm.model.clone(),
             usage_id: llm.usage_id.clone(),
             streams: llm.stream,
-            prices: PriceList::of(llm),
+            prices: PriceList::of_script(llm),
+            limit: llm.max_output_tokens,
             policy: Policy::of(llm),
             failed: Mutex::default(),
         }
@@ -275,9 +278,18 @@ impl Model for Scripted {
         loop {
             match self.play(request, deltas.as_ref()).await {
                 Ok(response) => return Ok(response),
-                Err(error) => retries.after(error).await?,
+                Err(error) => {
+                    let may_be_billed = error.may_be_billed();
+                    retries.after(error).await?;
+                    request.again(may_be_billed).await?;
+                }
             }
         }
+    }
+
+    fn estimate(&self, request: &Request) -> Estimate {
+        let limit = self.limit.or(request.max_output_tokens).unwrap_or(USUAL_OUTPUT);
+        Estimate::new(request, limit, &self.prices)
     }
 }
 

@@ -59,8 +59,20 @@ pub(crate) async fn build(plan: Plan, environment: &Environment) -> Result<Built
     let has_users = !store.users(None, 1).await.context("the users cannot be read")?.is_empty();
     let http = config.outbound.client(!has_users)?;
     let models_environment = longshore_llm::Environment::of_process();
-    let models =
-        Models::new(ModelsOptions { models_dir, http: http.clone(), environment: models_environment, scripts, trace });
+    let models = Models::new(ModelsOptions {
+        models_dir,
+        http: http.clone(),
+        http_trusted: config.outbound.trusted_client()?,
+        operated: config.operated(environment)?,
+        operated_only: !config.models.own,
+        distrust_prices: config.budget.has_money(),
+        environment: models_environment,
+        scripts,
+        trace,
+    });
+    models
+        .check()
+        .map_err(|(name, error)| anyhow::anyhow!("the model [[model]] {name:?} cannot be called: {error}"))?;
     let own_folder = std::env::current_dir().context("the server's own folder is not known")?;
     let local = LocalOptions { pass_env, guard: Some(guard()?), ..LocalOptions::new(&own_folder) };
     let maker = Maker { config: &config, environment, data_dir: &data_dir, local, has_users };
@@ -74,6 +86,7 @@ pub(crate) async fn build(plan: Plan, environment: &Environment) -> Result<Built
         workspaces: Arc::new(places.clone()),
         http,
         clock: Clock::system(),
+        budgets: Arc::new(config.budget.for_all()),
     };
     let options = Options {
         conversations_dir: data_dir.join("conversations"),

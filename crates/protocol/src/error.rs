@@ -76,7 +76,7 @@ impl ErrorClassification {
         use FailureKind::{AgentAction, Auth, Config, Internal, Quota, RateLimit, Transient, Unknown};
         let (kind, retryable, user_action) = match code {
             "LLMAuthenticationError" => (Auth, false, UserAction::Settings),
-            "LLMQuotaError" | "MaxBudgetReached" => (Quota, false, UserAction::Settings),
+            "LLMQuotaError" | "MaxBudgetReached" | "BudgetExceeded" => (Quota, false, UserAction::Settings),
             "LLMRateLimitError" => (RateLimit, true, UserAction::Retry),
             "LLMBadRequestError" | "LLMContextWindowTooSmallError" | "NotFoundError" => {
                 (Config, false, UserAction::Settings)

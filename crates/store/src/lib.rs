@@ -10,6 +10,7 @@ mod cipher;
 mod directory;
 mod error;
 mod sqlite;
+mod usage;
 mod vitals;
 mod workspaces;
 
@@ -31,6 +32,7 @@ use longshore_protocol::{
 };
 use serde_json::Value;
 pub use sqlite::Sqlite;
+pub use usage::{ConversationUsage, Spent, Usage, UsageBy, UsageQuery, UsageRow, UsageTotals, day_of};
 use uuid::Uuid;
 pub use vitals::{LATENCY_BOUNDS, Latency, Space, Vital, Vitals};
 pub use workspaces::{WorkspaceRow, WorkspaceRows};
@@ -44,7 +46,7 @@ pub type Seq = u64;
 
 /// Durable rows.
 #[async_trait]
-pub trait Store: Accounts + WorkspaceRows + Vital + fmt::Debug + Send + Sync {
+pub trait Store: Accounts + Usage + Vital + WorkspaceRows + fmt::Debug + Send + Sync {
     /// Stores a conversation unless its id is taken. Of several calls with one id exactly one gets
     /// [`Created::New`].
     ///

@@ -4,6 +4,7 @@
 #![expect(clippy::large_futures, reason = "a test has a stack of its own")]
 
 mod bash;
+mod budgets;
 mod capacity;
 mod confirmation;
 mod control;

@@ -4,9 +4,10 @@ use std::{future::Future, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use longshore_engine::{
-    Clock, Closed, Engine, Error, Made, Opened, Options, Parts, QueueLimits, Replay, Skills, Subscription, Workspaces,
+    Budgets, Clock, Closed, Engine, Error, Made, Opened, Options, Parts, QueueLimits, Replay, SameForAll, Skills,
+    Subscription, Workspaces,
 };
-use longshore_llm::{Models, ModelsOptions};
+use longshore_llm::{Models, ModelsOptions, OperatedModel};
 use longshore_outbound::{self as outbound, Client};
 use longshore_protocol::{
     ConversationId, Secret,
@@ -44,6 +45,18 @@ impl World {
         let folder = Arc::new(TempDir::new().unwrap());
         let engine = open(folder.path(), change);
         Self { folder, provider: Arc::new(ScriptedServer::start()), engine }
+    }
+
+    /// With budgets, and models of the operator that `operated` makes from the provider's address.
+    pub(crate) fn with_budgets(
+        budgets: Arc<dyn Budgets>,
+        operated: impl FnOnce(&ScriptedServer) -> Vec<OperatedModel>,
+    ) -> Self {
+        let folder = Arc::new(TempDir::new().unwrap());
+        let provider = Arc::new(ScriptedServer::start());
+        let operated = operated(&provider);
+        let engine = try_open(folder.path(), |_| (), budgets, operated).unwrap();
+        Self { folder, provider, engine }
     }
 
     /// Stops the engine as a server does and opens another one over the same folder.
@@ -191,14 +204,14 @@ impl Watch {
 
 /// An engine over a folder.
 pub(crate) fn open(folder: &Path, change: impl FnOnce(&mut Options)) -> Engine {
-    try_open(folder, change).unwrap()
+    try_open(folder, change, no_budgets(), Vec::new()).unwrap()
 }
 
 /// An engine over a folder that another one has just left: its tasks may take a moment to let go of the files.
 pub(crate) async fn reopen(folder: &Path) -> Engine {
     let deadline = tokio::time::Instant::now() + DEADLINE;
     loop {
-        match try_open(folder, |_| ()) {
+        match try_open(folder, |_| (), no_budgets(), Vec::new()) {
             Ok(engine) => return engine,
             Err(longshore_store::Error::InUse { .. }) if tokio::time::Instant::now() < deadline => {
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -208,17 +221,32 @@ pub(crate) async fn reopen(folder: &Path) -> Engine {
     }
 }
 
-fn try_open(folder: &Path, change: impl FnOnce(&mut Options)) -> Result<Engine, longshore_store::Error> {
+fn no_budgets() -> Arc<dyn Budgets> {
+    Arc::new(SameForAll::default())
+}
+
+fn try_open(
+    folder: &Path,
+    change: impl FnOnce(&mut Options),
+    budgets: Arc<dyn Budgets>,
+    operated: Vec<OperatedModel>,
+) -> Result<Engine, longshore_store::Error> {
     let keys = Keys::load_or_create(folder, Some(Secret::new("a key for tests")), Vec::new())?;
     let store = Sqlite::open(&database(folder), keys)?;
     let http = Client::new(outbound::Options::new(outbound::Policy::open())).unwrap();
     let parts = Parts {
         store: Arc::new(store),
-        models: Models::new(ModelsOptions { http: http.clone(), ..ModelsOptions::default() }),
+        models: Models::new(ModelsOptions {
+            http: http.clone(),
+            http_trusted: http.clone(),
+            operated,
+            ..ModelsOptions::default()
+        }),
         tools: Registry::new(),
         workspaces: Arc::new(Places { home: folder.to_owned().into() }),
         http,
         clock: Clock::system(),
+        budgets,
     };
     let mut options = Options {
         conversations_dir: folder.join("conversations"),

@@ -65,6 +65,8 @@ fn request(messages: impl IntoIterator<Item = Message>) -> Request {
         conversation: ConversationId(Uuid::new_v4()),
         messages: messages.into_iter().map(Arc::new).collect(),
         tools: Arc::new([tool]),
+        max_output_tokens: None,
+        meter: None,
     }
 }
 

@@ -1,5 +1,7 @@
 //! The configuration file (TOML). Flags come before it, and it before built-in values.
 
+mod budget;
+mod models;
 mod outbound;
 mod server;
 mod telemetry;
@@ -7,6 +9,7 @@ mod telemetry;
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
+use longshore_llm::OperatedModel;
 use longshore_protocol::sandbox::SandboxOptions;
 use longshore_sandbox::{Kind, OnShutdown, Pool, Settings, Volume};
 use longshore_server::Limits;
@@ -16,6 +19,7 @@ pub(crate) use telemetry::Telemetry;
 
 use self::outbound::Outbound;
 pub(crate) use self::server::*;
+use crate::settings::Environment;
 
 /// Bytes of a configuration file.
 const MAX_BYTES: u64 = 1 << 20;
@@ -38,6 +42,12 @@ pub(crate) struct Config {
     pub(crate) sandbox: SandboxOptions,
     /// How boxes live.
     pub(crate) lifecycle: Lifecycle,
+    /// What users may spend on models.
+    pub(crate) budget: budget::Budget,
+    /// Which models users may call.
+    pub(crate) models: models::ModelsRules,
+    /// Models that the operator gives to all users.
+    model: Vec<models::ModelEntry>,
     /// Boxes that are made before anybody asks.
     pool: Vec<PoolEntry>,
     /// Options of the kinds of boxes, by kind: what they are is the kind's own affair.
@@ -141,6 +151,11 @@ impl Config {
             Kind::named(kind).with_context(|| format!("the configuration file {}", path.display()))?;
         }
         Ok(config)
+    }
+
+    /// The operator's models, with their keys.
+    pub(crate) fn operated(&self, environment: &Environment) -> Result<Vec<OperatedModel>> {
+        models::operated(&self.model, environment)
     }
 
     /// What the operator decides about boxes.
@@ -285,6 +300,56 @@ mod tests {
         for volume in ["/usr", "usr:/x", "/usr:/x:maybe", "/no-such-folder:/x", "/usr:/../x", "/usr:/"] {
             super::volume(volume).unwrap_err();
         }
+    }
+
+    #[test]
+    fn the_operators_models_have_their_keys() {
+        let key = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(key.path(), " from-file\n").unwrap();
+        let text = format!(
+            r#"
+            [models]
+            own = false
+
+            [[model]]
+            name = "a"
+            model = "openai/gpt-5"
+            api_key = "direct"
+            input_cost_per_token = 1e-6
+
+            [[model]]
+            name = "b"
+            model = "openai/gpt-5"
+            api_key_env = "THE_KEY"
+            default = true
+
+            [[model]]
+            name = "c"
+            model = "hosted_vllm/m"
+            base_url = "http://10.0.0.1/v1"
+            api_key_file = {:?}
+            "#,
+            key.path()
+        );
+        let config = read(&text).unwrap();
+        let environment = Environment::of([("THE_KEY".to_owned(), "from-env".to_owned())]);
+        let models = config.operated(&environment).unwrap();
+        let keys: Vec<_> = models.iter().map(|model| model.llm.api_key.as_ref().unwrap().expose()).collect();
+        assert_eq!(keys, ["direct", "from-env", "from-file"]);
+        assert!(!config.models.own && models[1].is_default && !format!("{config:?} {models:?}").contains("direct"));
+
+        let model = |more: &str| format!("[[model]]\nname = \"a\"\nmodel = \"openai/gpt-5\"\n{more}\n");
+        for wrong in [
+            model("api_key_env = \"NOT_SET\""),
+            model("api_key_file = \"/no/such/file\""),
+            model("api_key = \"x\"\napi_key_env = \"THE_KEY\""),
+            model("api_key = \" \""),
+            model("").repeat(2),
+            model("").replace("name = \"a\"", "name = \"a/b\""),
+        ] {
+            read(&wrong).unwrap().operated(&environment).unwrap_err();
+        }
+        read(&model("key = \"x\"")).unwrap_err();
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{num::NonZeroU64, time::Duration};
 
 use anyhow::{Context as _, Result};
-use longshore_outbound::{Client, Options, Policy};
+use longshore_outbound::{Client, Invalid, Options, Policy};
 use longshore_protocol::Secret;
 use serde::Deserialize;
 
@@ -28,21 +28,29 @@ pub(crate) struct Outbound {
 impl Outbound {
     /// The client for addresses that users name. Those of this machine and of private networks are open for a single user.
     pub(crate) fn client(&self, is_single_user: bool) -> Result<Client> {
-        let Self { allow, deny, ports, proxy, timeout } = self;
+        let Self { allow, deny, ports, proxy, .. } = self;
         let policy = if is_single_user { Policy::open() } else { Policy::closed() };
         let policy = policy.with_allowed(allow).and_then(|policy| policy.with_denied(deny));
-        let options = policy.and_then(|policy| policy.with_ports(ports)).map(Options::new);
-        let client = options.and_then(|options| {
-            let timeout = timeout.map_or(options.timeout, |seconds| Duration::from_secs(seconds.get()));
-            Client::new(Options { proxy: proxy.clone(), timeout, ..options })
-        });
-        let client = client.context("[outbound] in the configuration file")?;
+        let client = self.asking(policy.and_then(|policy| policy.with_ports(ports)))?;
         if proxy.is_some() {
             tracing::info!("requests for users go through a proxy, which has to keep them from private addresses");
         } else if is_single_user {
             tracing::info!("requests for the single user may reach this machine and private networks");
         }
         Ok(client)
+    }
+
+    /// The client for addresses that the operator names, in private networks too; through the same proxy.
+    pub(crate) fn trusted_client(&self) -> Result<Client> {
+        self.asking(Ok(Policy::open()))
+    }
+
+    fn asking(&self, policy: Result<Policy, Invalid>) -> Result<Client> {
+        let client = policy.map(Options::new).and_then(|options| {
+            let timeout = self.timeout.map_or(options.timeout, |seconds| Duration::from_secs(seconds.get()));
+            Client::new(Options { proxy: self.proxy.clone(), timeout, ..options })
+        });
+        client.context("[outbound] in the configuration file")
     }
 }
 

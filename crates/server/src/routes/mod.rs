@@ -9,9 +9,11 @@ pub(crate) mod git;
 mod health;
 mod me;
 mod metrics;
+mod models;
 mod sandbox;
 mod server_info;
 mod tools;
+mod usage;
 
 use axum::Router;
 
@@ -30,6 +32,8 @@ pub(crate) fn api() -> Routes {
         .merge(file::folders())
         .merge(me::router())
         .merge(tools::router())
+        .merge(models::router())
+        .merge(usage::router())
         .nest("/api", of_place())
         .nest("/api/conversations/{conversation_id}", of_place())
 }

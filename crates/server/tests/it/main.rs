@@ -27,3 +27,4 @@ mod runs;
 mod server;
 mod shutdown;
 mod tls;
+mod usage;

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use longshore_engine::{Clock, Engine, Parts, QueueLimits};
+use longshore_engine::{Budgets, Clock, Engine, Parts, QueueLimits, SameForAll};
 use longshore_llm::{Models, ModelsOptions};
 use longshore_protocol::{
     Secret,
@@ -42,13 +42,22 @@ pub(crate) struct Setup {
     /// Users in the store, besides whom the authenticator knows; the first is an admin.
     pub(crate) users: &'static [&'static str],
     pub(crate) queue: QueueLimits,
+    pub(crate) models: ModelsOptions,
+    pub(crate) budgets: Arc<dyn Budgets>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
         let authenticator = Arc::new(StaticKeys::new([]));
-        let queue = QueueLimits::default();
-        Self { options: Options::default(), authenticator, max_concurrent_runs: 10, users: &[], queue }
+        Self {
+            options: Options::default(),
+            authenticator,
+            max_concurrent_runs: 10,
+            users: &[],
+            queue: QueueLimits::default(),
+            models: ModelsOptions::default(),
+            budgets: Arc::new(SameForAll::default()),
+        }
     }
 }
 
@@ -81,7 +90,7 @@ impl TestServer {
     }
 
     async fn within(directory: Arc<TempDir>, setup: Setup) -> Self {
-        let Setup { options, authenticator, max_concurrent_runs, users, queue } = setup;
+        let Setup { options, authenticator, max_concurrent_runs, users, queue, models, budgets } = setup;
         let folder = directory.path().canonicalize().unwrap().join("work");
         std::fs::create_dir_all(&folder).unwrap();
         let store = Sqlite::open(&directory.path().join("store.db"), Keys::new(&Secret::new("test"), &[])).unwrap();
@@ -108,11 +117,12 @@ impl TestServer {
         let http = longshore_outbound::Client::new(open).unwrap();
         let parts = Parts {
             store: Arc::clone(&store) as Arc<dyn Store>,
-            models: Models::new(ModelsOptions { http: http.clone(), ..ModelsOptions::default() }),
+            models: Models::new(ModelsOptions { http: http.clone(), ..models }),
             tools: Registry::new(),
             workspaces: Arc::clone(&places) as Arc<dyn longshore_engine::Workspaces>,
             http,
             clock: Clock::system(),
+            budgets,
         };
         let engine = longshore_engine::Options {
             conversations_dir: directory.path().join("conversations"),

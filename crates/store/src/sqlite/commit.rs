@@ -12,6 +12,7 @@ use super::{
     codec::{Codec, id_bytes, micros, signed, unsigned},
     conversation,
     failure::{Failure, duplicate},
+    usage,
 };
 use crate::{Commit, Error, NewEvent, Seq};
 
@@ -81,9 +82,9 @@ pub(super) fn source_name(source: Source) -> &'static str {
 }
 
 pub(super) fn apply(connection: &Connection, changes: Changes) -> Result<Seq, Failure> {
-    let (number, tail, status): (i64, i64, String) = connection
-        .prepare_cached("SELECT number, tail, status FROM conversation WHERE id = ?1")?
-        .query_row([id_bytes(&changes.id)], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+    let (number, tail, status, owner): (i64, i64, String, String) = connection
+        .prepare_cached("SELECT number, tail, status, owner FROM conversation WHERE id = ?1")?
+        .query_row([id_bytes(&changes.id)], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
         .optional()?
         .ok_or(Error::NoSuchConversation(changes.id))?;
     if unsigned(tail) != changes.expected_tail {
@@ -91,7 +92,7 @@ pub(super) fn apply(connection: &Connection, changes: Changes) -> Result<Seq, Fa
         return Err(Error::Conflict { id, expected, actual }.into());
     }
     append_events(connection, number, tail, &changes.events)?;
-    append_calls(connection, number, &changes.calls)?;
+    append_calls(connection, number, &owner, &changes.calls)?;
     let tail = unsigned(tail) + changes.events.len() as u64;
     connection
         .prepare_cached(
@@ -128,7 +129,7 @@ fn append_events(connection: &Connection, number: i64, tail: i64, events: &[Even
     Ok(())
 }
 
-fn append_calls(connection: &Connection, number: i64, calls: &[Call]) -> Result<(), Failure> {
+fn append_calls(connection: &Connection, number: i64, owner: &str, calls: &[Call]) -> Result<(), Failure> {
     if calls.is_empty() {
         return Ok(());
     }
@@ -159,12 +160,13 @@ fn append_calls(connection: &Connection, number: i64, calls: &[Call]) -> Result<
             finite(call.latency),
             finite(call.timestamp),
         ])?;
+        usage::add(connection, owner, call)?;
     }
     Ok(())
 }
 
 /// A column of numbers has no place for what is not one.
-fn finite(number: f64) -> f64 {
+pub(super) fn finite(number: f64) -> f64 {
     if number.is_finite() { number } else { 0.0 }
 }
 

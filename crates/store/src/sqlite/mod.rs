@@ -18,6 +18,7 @@ mod reader;
 mod reseal;
 mod sandbox;
 mod setting;
+mod usage;
 mod vital;
 mod workspace;
 mod writer;

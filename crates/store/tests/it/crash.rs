@@ -9,7 +9,7 @@ use std::{
 };
 
 use longshore_protocol::ConversationId;
-use longshore_store::Store;
+use longshore_store::{Store, Usage};
 use uuid::Uuid;
 
 use crate::{
@@ -48,6 +48,7 @@ async fn what_was_answered_survives_a_kill() {
 
         let store = open(&path).unwrap();
         assert_eq!(store.check().await.unwrap(), [""; 0]);
+        let mut calls = 0;
         for (writer, answered) in answered.into_iter().enumerate() {
             let id = conversation(writer as u128);
             let Some(conversation) = store.conversation(&samples::owner("ann"), id).await.unwrap() else {
@@ -60,7 +61,11 @@ async fn what_was_answered_survives_a_kill() {
             assert_eq!(conversation.title, (tail > 0).then(|| tail.to_string()));
             assert_eq!(store.events(id, 0, usize::MAX).await.unwrap().len() as u64, tail);
             assert_eq!(store.calls(&[id]).await.unwrap()[0].len() as u64, tail / EVENTS);
+            calls += tail / EVENTS;
         }
+        let day = longshore_store::day_of(&samples::call("agent", 0));
+        let spent = store.spent(&samples::owner("ann"), day).await.unwrap();
+        assert_eq!(spent.all.calls, calls, "nothing is spent twice or forgotten");
         store.close().await;
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use longshore_protocol::Secret;
-use longshore_store::{Created, Error, Keys, NewEvent, Sqlite, Store};
+use longshore_store::{Created, Error, Keys, NewEvent, Sqlite, Store, Usage};
 use tempfile::TempDir;
 
 use crate::samples::{self, API_KEY};
@@ -192,4 +192,25 @@ async fn many_writers_share_transactions() {
     // The log restarts when it has been moved into the database, so it stays small.
     let log = database(&opened.folder).with_extension("db-wal");
     assert!(fs::metadata(log).unwrap().len() < 64 << 20);
+}
+
+#[tokio::test]
+async fn what_was_spent_before_there_were_sums_is_summed() {
+    let opened = Opened::new();
+    let owner = samples::owner("ann");
+    let new = samples::conversation(&owner);
+    opened.store.create_conversation(new.clone()).await.unwrap();
+    let mut commit = samples::commit(0, Vec::new());
+    commit.calls = vec![samples::call("agent", 1), samples::call("condenser", 2)];
+    opened.store.commit(new.id, commit).await.unwrap();
+    let day = longshore_store::day_of(&samples::call("agent", 1));
+    let before = opened.store.spent(&owner, day).await.unwrap();
+    assert_eq!(before.day.calls, 2);
+
+    let folder = opened.close().await;
+    let connection = rusqlite::Connection::open(database(&folder)).unwrap();
+    connection.execute_batch("DROP TABLE usage; DELETE FROM migration WHERE number = 5").unwrap();
+    drop(connection);
+    let store = open(&database(&folder)).unwrap();
+    assert_eq!(store.spent(&owner, day).await.unwrap(), before);
 }

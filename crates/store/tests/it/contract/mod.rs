@@ -7,6 +7,7 @@ pub(crate) mod events;
 pub(crate) mod finding;
 pub(crate) mod sandboxes;
 pub(crate) mod settings;
+pub(crate) mod usage;
 pub(crate) mod vitals;
 pub(crate) mod workspaces;
 
@@ -30,6 +31,11 @@ macro_rules! suite {
             finding: [pages_join, every_filter_counts_and_finds, text_is_found_in_messages_only];
             sandboxes: [a_place_has_one_box, changes_and_events_are_kept, a_pooled_box_is_claimed_once, old_events_go];
             settings: [settings_are_kept, secrets_are_kept, a_closed_store_says_so];
+            usage: [
+                calls_are_summed_by_day_model_and_owner, a_refused_commit_spends_nothing,
+                what_was_spent_outlives_the_conversation, conversations_are_listed_by_cost, absurd_counts_do_no_harm,
+                many_models_become_others, parallel_calls_are_all_counted,
+            ];
             workspaces: [workspaces_are_their_owners, conversations_and_commands_are_found_by_workspace];
             vitals: [what_is_done_is_counted, a_closed_store_is_not_well];
         }
