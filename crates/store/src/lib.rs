@@ -6,6 +6,7 @@
 //! The crate knows nothing of agents or HTTP.
 
 mod accounts;
+mod audit;
 mod cipher;
 mod directory;
 mod error;
@@ -17,6 +18,10 @@ use std::{fmt, sync::Arc};
 
 pub use accounts::{Accounts, KeyHash, StoredKey, UserChange};
 use async_trait::async_trait;
+pub use audit::{
+    Audit, AuditEntry, AuditHash, AuditHead, AuditProblem, AuditProgress, AuditQuery, AuditRecord, AuditVerdict,
+    MAX_AUDIT_DETAILS, MAX_AUDIT_TEXT,
+};
 pub use cipher::Keys;
 pub use error::Error;
 use indexmap::IndexMap;
@@ -30,7 +35,7 @@ use longshore_protocol::{
     sandbox::{SandboxEvent, SandboxEventBody, SandboxOptions, SandboxState},
 };
 use serde_json::Value;
-pub use sqlite::Sqlite;
+pub use sqlite::{AuditLog, Sqlite};
 use uuid::Uuid;
 pub use vitals::{LATENCY_BOUNDS, Latency, Space, Vital, Vitals};
 pub use workspaces::{WorkspaceRow, WorkspaceRows};
@@ -44,7 +49,7 @@ pub type Seq = u64;
 
 /// Durable rows.
 #[async_trait]
-pub trait Store: Accounts + WorkspaceRows + Vital + fmt::Debug + Send + Sync {
+pub trait Store: Accounts + Audit + WorkspaceRows + Vital + fmt::Debug + Send + Sync {
     /// Stores a conversation unless its id is taken. Of several calls with one id exactly one gets
     /// [`Created::New`].
     ///
