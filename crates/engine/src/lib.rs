@@ -7,6 +7,7 @@
 //!
 //! The crate knows nothing of HTTP.
 
+mod action_log;
 mod actor;
 pub mod bash;
 mod clock;
@@ -26,6 +27,7 @@ mod toolbox;
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
+pub use action_log::ActionLog;
 use async_trait::async_trait;
 pub use clock::Clock;
 pub use conversations::Engine;

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OnceCell, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Options, Parts, infos::Infos, live::Live, observer::Seat};
+use crate::{Options, Parts, action_log::Actions, infos::Infos, live::Live, observer::Seat};
 
 /// What all conversations share.
 #[derive(Debug)]
@@ -24,6 +24,7 @@ pub(crate) struct Shared {
     pub(crate) live: Mutex<HashMap<Key, Slot>>,
     pub(crate) tracker: TaskTracker,
     pub(crate) observer: Seat,
+    pub(crate) actions: Actions,
 }
 
 /// Whose conversation it is, and which.
@@ -69,6 +70,7 @@ impl Shared {
             live: Mutex::default(),
             tracker: TaskTracker::new(),
             observer: Seat::default(),
+            actions: Actions::default(),
         }
     }
 

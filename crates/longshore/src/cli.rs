@@ -40,6 +40,9 @@ pub(crate) enum Command {
     User(UserCommand),
     /// Manage the keys of users.
     Key(KeyCommand),
+    /// Read and check the log of who did what.
+    #[command(subcommand)]
+    Audit(crate::audit::Command),
     /// Print the OpenAPI document of the server.
     Openapi,
     /// Wait for the end of a server, then end what it started.

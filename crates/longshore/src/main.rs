@@ -1,6 +1,7 @@
 //! The `longshore` program.
 
 mod accounts;
+mod audit;
 mod boxd;
 mod boxes;
 mod cli;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Command::Doctor(options) => doctor::doctor(options),
         Command::User(command) => code(accounts::user(command)),
         Command::Key(command) => code(accounts::key(command)),
+        Command::Audit(command) => audit::audit(command),
         Command::Openapi => code(print(&longshore_server::Server::openapi())),
         Command::Guard { marker } => {
             guard::guard(&marker);

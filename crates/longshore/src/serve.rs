@@ -72,6 +72,7 @@ async fn serve_until_signal(
     let DataFlags { models_dir, pass_env, .. } = options.data;
     let metrics =
         MetricsAccess { token: config.telemetry.metrics_token.clone(), public: config.telemetry.public_metrics };
+    let audit = config.audit.options()?;
     let plan = Plan {
         data_dir,
         models_dir,
@@ -87,6 +88,7 @@ async fn serve_until_signal(
         any_host: options.any_host,
         metrics,
         tracer: traces.tracer.clone(),
+        audit,
         ..longshore_server::Options::default()
     };
     let shutdown = shutdown_signal()?;

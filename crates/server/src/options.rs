@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use longshore_protocol::server::PROTOCOL_VERSION;
 use regex_lite::Regex;
 
-use crate::{MetricsAccess, Tracer};
+use crate::{AuditOptions, MetricsAccess, Tracer};
 
 /// What the operator decides about the server.
 #[derive(Debug, Clone)]
@@ -19,6 +19,8 @@ pub struct Options {
     pub body_limit: usize,
     /// Connections at one time; more wait until one ends.
     pub connections: usize,
+    /// The log of who did what.
+    pub audit: AuditOptions,
     /// Features that clients look for in `/server_info`.
     pub capabilities: Vec<String>,
     /// The protocol version that clients compare.
@@ -42,6 +44,7 @@ impl Default for Options {
             any_host: false,
             body_limit: 32 << 20,
             connections: 8192,
+            audit: AuditOptions::default(),
             capabilities: ["idempotent_conversation_create_v1", "tool_catalog_v1"].map(str::to_owned).to_vec(),
             version: PROTOCOL_VERSION.to_owned(),
             build_sha: "unknown".to_owned(),

@@ -12,6 +12,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Accounts, Activity, Authenticator, Metrics, Options, Workspaces,
+    audit::Recorder,
     health::Health,
     metrics::{Exposition, Gatherer},
 };
@@ -31,6 +32,7 @@ struct Inner {
     metrics: Metrics,
     exposition: Exposition,
     health: Health,
+    audit: Recorder,
     bound: OnceLock<SocketAddr>,
     openapi: OnceLock<Bytes>,
     closing: CancellationToken,
@@ -51,6 +53,8 @@ impl AppState {
         engine: Engine,
         bash: BashService,
     ) -> Self {
+        let audit = Recorder::new(options.audit.clone(), engine.store());
+        engine.log_actions(Arc::new(audit.clone()));
         let (sockets, sandboxes) = (TaskTracker::new(), workspaces.sandboxes());
         let metrics = Metrics::new(options.tracer.clone());
         engine.observe(Arc::new(metrics.clone()));
@@ -62,6 +66,7 @@ impl AppState {
             commit: options.build_sha.clone(),
         };
         Self(Arc::new(Inner {
+            audit,
             exposition: Exposition::new(&metrics, gatherer),
             metrics,
             health: Health::new(engine.clone(), sandboxes),
@@ -118,6 +123,11 @@ impl AppState {
 
     pub(crate) fn health(&self) -> &Health {
         &self.0.health
+    }
+
+    /// The log of who did what.
+    pub(crate) fn audit(&self) -> &Recorder {
+        &self.0.audit
     }
 
     /// The address that the server listens on, once it does.

@@ -1,11 +1,13 @@
 //! The configuration file (TOML). Flags come before it, and it before built-in values.
 
+mod audit;
 mod outbound;
 mod telemetry;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
+pub(crate) use audit::Audit;
 use longshore_protocol::sandbox::SandboxOptions;
 use longshore_sandbox::{Kind, OnShutdown, Pool, Settings, Volume};
 use serde::Deserialize;
@@ -33,6 +35,8 @@ pub(crate) struct Config {
     pub(crate) lifecycle: Lifecycle,
     /// Boxes that are made before anybody asks.
     pool: Vec<PoolEntry>,
+    /// The log of who did what.
+    pub(crate) audit: Audit,
     /// Options of the kinds of boxes, by kind: what they are is the kind's own affair.
     pub(crate) backend: BTreeMap<String, Value>,
     /// Requests that the server makes for users.

@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, reason = "a test says why it is skipped")]
 
 mod accounts;
+mod audit;
 mod boxes;
 mod demo;
 mod processes;

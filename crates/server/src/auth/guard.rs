@@ -2,14 +2,14 @@
 
 use axum::{
     extract::{RawPathParams, Request, State, rejection::RawPathParamsRejection},
-    http::HeaderMap,
+    http::{Extensions, HeaderMap},
     middleware::Next,
     response::Response,
 };
 use longshore_protocol::{ConversationId, account::Scope};
 
 use super::{Principal, key_in};
-use crate::{ApiError, front::note, state::AppState};
+use crate::{ApiError, audit::Trail, front::note, state::AppState};
 
 /// Lets a request through only if it has a principal whose key is good for it, before anything of its body is read.
 pub(crate) async fn require_principal(
@@ -19,7 +19,7 @@ pub(crate) async fn require_principal(
     next: Next,
 ) -> Result<Response, ApiError> {
     let scope = if request.method().is_safe() { Scope::Read } else { Scope::Write };
-    let principal = principal(&state, request.headers()).await?;
+    let principal = principal(&state, request.headers(), request.extensions()).await?;
     principal.require(scope)?;
     // What is no id is refused by whoever reads it.
     let named = parameters.as_ref().ok().and_then(|all| all.iter().find(|(name, _)| *name == "conversation_id"));
@@ -35,7 +35,7 @@ pub(crate) async fn require_admin(
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let principal = principal(&state, request.headers()).await?;
+    let principal = principal(&state, request.headers(), request.extensions()).await?;
     principal.require(Scope::Admin)?;
     Ok(pass(principal, request, next).await)
 }
@@ -53,12 +53,15 @@ pub(crate) async fn in_reach(state: &AppState, principal: &Principal, id: Conver
     }
 }
 
-async fn principal(state: &AppState, headers: &HeaderMap) -> Result<Principal, ApiError> {
+async fn principal(state: &AppState, headers: &HeaderMap, extensions: &Extensions) -> Result<Principal, ApiError> {
     let principal = match state.authenticator().anybody() {
         Some(anybody) => anybody,
         None => state.authenticator().authenticate(key_in(headers).ok_or_else(ApiError::unauthorized)?).await?,
     };
     note(&principal);
+    if let Some(trail) = extensions.get::<Trail>() {
+        trail.by(&principal);
+    }
     Ok(principal)
 }
 

@@ -23,9 +23,10 @@ use crate::{ApiError, metrics, state::AppState};
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Gives the request an id, answers what must not reach a route, catches panics and logs what happened.
-pub(crate) async fn front(State(state): State<AppState>, request: Request, next: Next) -> Response {
+pub(crate) async fn front(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = request_id::of(&request);
+    request.headers_mut().insert(X_REQUEST_ID, id.clone());
     let method = request.method().clone();
     let path = request.uri().clone();
     let client = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|client| client.0);

@@ -147,13 +147,11 @@ fn before_first(
         .and_then(|details| String::from_utf8(details).ok());
     let details: Option<Value> = checkpoint.and_then(|details| serde_json::from_str(&details).ok());
     let hash = details.as_ref().and_then(|details| details["hash"].as_str()).and_then(AuditHash::parse);
-    Ok(match hash {
-        Some(hash) => Ok(AuditHead { seq: before, hash }),
-        None => {
-            let expected = last.map_or_else(|| first_expected(connection), |last| Ok(last.seq + 1))?;
-            Err(problem(expected, format!("it is missing; record {} stands in its place", link.seq)))
-        }
-    })
+    if let Some(hash) = hash {
+        return Ok(Ok(AuditHead { seq: before, hash }));
+    }
+    let expected = last.map_or_else(|| first_expected(connection), |last| Ok(last.seq + 1))?;
+    Ok(Err(problem(expected, format!("it is missing; record {} stands in its place", link.seq))))
 }
 
 /// Where the log should begin: after what the latest checkpoint removed.
