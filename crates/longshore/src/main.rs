@@ -42,6 +42,7 @@ fn main() -> ExitCode {
         Command::User(command) => code(accounts::user(command)),
         Command::Key(command) => code(accounts::key(command)),
         Command::Audit(command) => audit::audit(command),
+        Command::Config(command) => code(config::command::config(command)),
         Command::Openapi => code(print(&longshore_server::Server::openapi())),
         Command::Guard { marker } => {
             guard::guard(&marker);

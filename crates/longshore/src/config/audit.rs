@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use longshore_server::AuditOptions;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// Days that records may be kept at most, if not for ever.
 const MAX_DAYS: u64 = 36_500;
 
 /// The log of who did what. `longshore audit` reads and checks it.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Audit {
     /// Whether there is one.

@@ -6,6 +6,7 @@
 mod accounts;
 mod audit;
 mod boxes;
+mod config;
 mod demo;
 mod processes;
 mod run;
