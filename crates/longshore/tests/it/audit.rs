@@ -77,3 +77,23 @@ async fn what_was_changed_is_named() {
     let nothing = world.run(&["audit", "verify", "--data-dir", "/nowhere"]).await;
     assert!(nothing.code == Some(1) && nothing.stderr.contains("/nowhere"), "{}", nothing.stderr);
 }
+
+#[tokio::test]
+async fn changes_of_users_on_the_command_line_are_logged() {
+    let world = World::new();
+    assert_eq!(world.run(&["user", "add", "ann"]).await.code, Some(0));
+    let key = world.run(&["key", "create", "--user", "ann"]).await.stdout;
+    let mut server = Server::start(world.command(&["serve", "--port", "0", "--insecure-shared-machine"])).await;
+    assert_eq!(world.run(&["user", "disable", "ann"]).await.code, Some(0), "beside a server");
+    let shown = world.run(&["audit", "show", "--json"]).await.stdout;
+    let actions: Vec<_> = shown
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .map(|record| (record["action"].clone(), record["owner"].clone()))
+        .collect();
+    assert_eq!(actions, ["user.create", "key.create", "user.update"].map(|action| (json!(action), json!("ann"))));
+    assert!(!shown.contains(key.trim()));
+    signal(&server.child, Signal::TERM);
+    assert_eq!(code_of(&mut server.child).await, Some(0));
+    assert_eq!(world.run(&["audit", "verify"]).await.code, Some(0));
+}

@@ -273,3 +273,33 @@ async fn a_log_that_is_switched_off_stays_empty() {
     answer(server.post(&format!("/api/conversations/{NOBODY}/pause"))).await;
     assert_eq!(kept(&server.stop().await).await, []);
 }
+
+#[tokio::test]
+async fn changes_of_users_and_keys_name_whose_they_are() {
+    let server = TestServer::start().await;
+    let ask = async |method: Method, path: &str, body: Value| {
+        let (status, body) = answer(server.request(method, path).json(&body)).await;
+        assert!(status.is_success(), "{path}: {body}");
+        body
+    };
+    ask(Method::POST, "/admin/users", json!({"name": "bob"})).await;
+    ask(Method::PATCH, "/admin/users/bob", json!({"role": "admin"})).await;
+    let key = ask(Method::POST, "/admin/users/bob/keys", json!({})).await;
+    let id = key["id"].as_str().unwrap();
+    ask(Method::DELETE, &format!("/admin/keys/{id}"), json!({})).await;
+    let records = kept(&server.stop().await).await;
+    let told: Vec<_> = records
+        .iter()
+        .map(|record| &record.entry)
+        .map(|entry| (&*entry.action, entry.target.as_deref().unwrap(), entry.owner.as_deref().unwrap()))
+        .collect();
+    let expected = [
+        ("user.create", "bob", "bob"),
+        ("user.update", "bob", "bob"),
+        ("key.create", id, "bob"),
+        ("key.revoke", id, "bob"),
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(records[1].entry.details["role"], "admin");
+    assert!(!format!("{records:?}").contains(key["key"].as_str().unwrap()), "never the key itself");
+}
