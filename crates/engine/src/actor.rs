@@ -533,6 +533,7 @@ impl Actor {
         }
         for effect in later {
             if let Effect::Act(act) = effect {
+                self.shared.actions.tell(&self.live.owner, self.live.id, &act.tool);
                 self.jobs.act(act, self.machine.secrets());
                 continue;
             }

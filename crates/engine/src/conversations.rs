@@ -16,7 +16,7 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::{
-    Error, Observer, Options, Parts, Replay, Runs, Standing, Subscription,
+    ActionLog, Error, Observer, Options, Parts, Replay, Runs, Standing, Subscription,
     actor::{Actor, Streams},
     info::{Info, Skills, Snapshot},
     jobs::Jobs,
@@ -47,6 +47,11 @@ impl Engine {
     /// Lets `observer` watch all conversations from now on; if somebody watches already, that one stays.
     pub fn observe(&self, observer: Arc<dyn Observer>) {
         self.shared.observer.take(observer);
+    }
+
+    /// Tells `log` what agents do from now on; the first one stays.
+    pub fn log_actions(&self, log: Arc<dyn ActionLog>) {
+        self.shared.actions.log_to(log);
     }
 
     /// Tells the truth about runs that the last server did not survive. To be called before anybody asks.

@@ -7,6 +7,7 @@
 //!
 //! The crate knows nothing of HTTP.
 
+mod action_log;
 mod actor;
 pub mod bash;
 mod budget;
@@ -28,6 +29,7 @@ mod toolbox;
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
+pub use action_log::ActionLog;
 use async_trait::async_trait;
 pub use budget::{Amount, Budgets, Limit, Limits, SameForAll, Standing, UnknownPrice};
 pub use clock::Clock;

@@ -8,7 +8,9 @@ use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Options, Parts, budget::Ledger, infos::Infos, live::Live, observer::Seat, queue::Queue};
+use crate::{
+    Options, Parts, action_log::Actions, budget::Ledger, infos::Infos, live::Live, observer::Seat, queue::Queue,
+};
 
 /// What all conversations share.
 #[derive(Debug)]
@@ -25,6 +27,7 @@ pub(crate) struct Shared {
     pub(crate) live: Mutex<HashMap<Key, Slot>>,
     pub(crate) tracker: TaskTracker,
     pub(crate) observer: Seat,
+    pub(crate) actions: Actions,
 }
 
 /// Whose conversation it is, and which.
@@ -74,6 +77,7 @@ impl Shared {
             live: Mutex::default(),
             tracker,
             observer: Seat::default(),
+            actions: Actions::default(),
         }
     }
 

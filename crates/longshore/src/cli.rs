@@ -41,6 +41,12 @@ pub(crate) enum Command {
     User(UserCommand),
     /// Manage the keys of users.
     Key(KeyCommand),
+    /// Read and check the log of who did what.
+    #[command(subcommand)]
+    Audit(crate::audit::Command),
+    /// Check configuration files, and say what can stand in them.
+    #[command(subcommand)]
+    Config(crate::config::command::Command),
     /// Print the OpenAPI document of the server.
     Openapi,
     /// Wait for the end of a server, then end what it started.

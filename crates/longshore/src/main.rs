@@ -3,6 +3,7 @@
 mod accounts;
 #[cfg(feature = "acme")]
 mod acme;
+mod audit;
 mod boxd;
 mod boxes;
 mod cli;
@@ -42,6 +43,8 @@ fn main() -> ExitCode {
         Command::Doctor(options) => doctor::doctor(options),
         Command::User(command) => code(accounts::user(command)),
         Command::Key(command) => code(accounts::key(command)),
+        Command::Audit(command) => audit::audit(command),
+        Command::Config(command) => code(config::command::config(command)),
         Command::Openapi => code(print(&longshore_server::Server::openapi())),
         Command::Guard { marker } => {
             guard::guard(&marker);

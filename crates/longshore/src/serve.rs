@@ -96,6 +96,7 @@ async fn serve_until_signal(
         trusted_proxies: config.server.trusted_proxies()?,
         metrics,
         tracer: traces.tracer.clone(),
+        audit: config.audit.options()?,
         ..longshore_server::Options::default()
     };
     let max_concurrent_runs = options.max_concurrent_runs.map_or(config.limits.max_concurrent_runs, u64::from);

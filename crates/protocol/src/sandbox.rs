@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use utoipa::ToSchema;
 
@@ -9,7 +10,7 @@ use crate::{secret::Secret, time::UtcTime};
 
 /// What a box is made from, as an operator or a user wrote it: what is left out is decided by the next one in line, the user
 /// before the operator before the built-in values. The names are those of the documents of the official server.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SandboxOptions {
     /// `local`, `bubblewrap` or `docker`.
@@ -37,6 +38,7 @@ pub struct SandboxOptions {
     /// Variables that every process in it gets.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<BTreeMap<String, String>>)]
+    #[schemars(with = "Option<BTreeMap<String, String>>")]
     pub env: Option<BTreeMap<String, Secret>>,
 }
 
@@ -76,20 +78,23 @@ impl SandboxOptions {
 }
 
 /// What a box may use; nothing means no limit.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ResourceLimits {
     /// Bytes of memory, swap included.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
+    #[schemars(with = "Option<String>")]
     pub memory: Option<ByteSize>,
     /// Processors: 0.5 is half of one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<f64>)]
+    #[schemars(with = "Option<f64>")]
     pub cpus: Option<Cpus>,
     /// Bytes on disk.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
+    #[schemars(with = "Option<String>")]
     pub disk: Option<ByteSize>,
     /// Processes and threads.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -225,7 +230,7 @@ impl<'de> Deserialize<'de> for Cpus {
 }
 
 /// What a box can reach.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NetworkMode {
     /// Nothing; with `allowed_hosts`, those alone.

@@ -87,7 +87,7 @@ pub(crate) async fn serve(server: &Server, listener: TcpListener, shutdown: impl
     server.state().closing().cancel();
     let sockets = server.state().sockets();
     sockets.close();
-    let ended = timeout(GRACE, async { tokio::join!(server.close(), connections.wait(), sockets.wait()) }).await;
+    let ended = timeout(GRACE, async { tokio::join!(server.end(), connections.wait(), sockets.wait()) }).await;
     if ended.is_err() {
         tracing::warn!(
             connections = connections.len(),

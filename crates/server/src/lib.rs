@@ -22,6 +22,7 @@
 mod accept;
 mod accounts;
 mod activity;
+mod audit;
 pub mod auth;
 mod boxed;
 mod error;
@@ -48,6 +49,7 @@ mod tracer;
 
 pub use accounts::{AccountError, Accounts, KeyWish, UserWish};
 pub use activity::Activity;
+pub use audit::{AuditItem, AuditOptions};
 pub use auth::{Authenticator, Chain, Principal, StaticKeys, StoredKeys};
 pub use boxed::{SandboxPlaces, StoredOptions, WorkspaceFactory, own_workspace_id};
 pub use error::ApiError;

@@ -2,6 +2,7 @@
 //!
 //! `docs/limits.md` shows the table; a test compares the two.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// A line of the table.
@@ -21,7 +22,7 @@ pub struct Limit {
 macro_rules! limits {
     ($($(#[doc = $doc:literal])+ $name:ident = $default:expr, $beyond:literal;)+) => {
         /// The bounds of everything that comes from outside. [`Limits::TABLE`] says of each what happens beyond it.
-        #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
         #[serde(default, deny_unknown_fields)]
         pub struct Limits {
             $($(#[doc = $doc])+ pub $name: u64,)+

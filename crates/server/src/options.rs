@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use longshore_protocol::server::PROTOCOL_VERSION;
 use regex_lite::Regex;
 
-use crate::{Limits, MetricsAccess, Tls, Tracer};
+use crate::{AuditOptions, Limits, MetricsAccess, Tls, Tracer};
 
 /// What the operator decides about the server.
 #[derive(Debug, Clone)]
@@ -25,6 +25,8 @@ pub struct Options {
     pub tls: Option<Tls>,
     /// Proxies that are believed when they tell where a request comes from, in `X-Forwarded-For` or else in `Forwarded`.
     pub trusted_proxies: Vec<IpNet>,
+    /// The log of who did what.
+    pub audit: AuditOptions,
     /// Features that clients look for in `/server_info`.
     pub capabilities: Vec<String>,
     /// The protocol version that clients compare.
@@ -50,6 +52,7 @@ impl Default for Options {
             limits: Limits::default(),
             tls: None,
             trusted_proxies: Vec::new(),
+            audit: AuditOptions::default(),
             capabilities: ["idempotent_conversation_create_v1", "tool_catalog_v1"].map(str::to_owned).to_vec(),
             version: PROTOCOL_VERSION.to_owned(),
             build_sha: "unknown".to_owned(),

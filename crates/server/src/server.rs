@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     Activity, ApiError, Authenticator, Options, Workspaces, accept,
+    audit::audit,
     auth::{require_admin, require_principal},
     front::front,
     openapi, routes, sockets,
@@ -48,14 +49,15 @@ impl Server {
     /// The routes.
     pub fn router(&self) -> Router {
         let state = self.state.clone();
+        let logged = || from_fn_with_state(state.clone(), audit);
         let api = routes::api().router().route_layer(from_fn_with_state(state.clone(), require_principal));
         let admin = routes::admin().router().route_layer(from_fn_with_state(state.clone(), require_admin));
         routes::open()
             .router()
-            .merge(api)
-            .merge(admin)
+            .merge(api.route_layer(logged()))
+            .merge(admin.route_layer(logged()))
             .merge(routes::pages())
-            .merge(sockets::router())
+            .merge(sockets::router().route_layer(logged()))
             .fallback(async || ApiError::not_found("Not Found"))
             .method_not_allowed_fallback(async || {
                 ApiError::new(axum::http::StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
@@ -72,6 +74,7 @@ impl Server {
         self.state.set_bound(listener.local_addr()?);
         self.recover().await?;
         accept::serve(&self, listener, shutdown).await;
+        self.state.audit().close().await;
         Ok(())
     }
 
@@ -80,12 +83,19 @@ impl Server {
     /// # Errors
     /// If the store cannot be read.
     pub async fn recover(&self) -> io::Result<()> {
+        self.state.audit().start();
         self.state.bash().recover().await.map_err(io::Error::other)?;
         self.state.engine().recover().await.map_err(io::Error::other)
     }
 
-    /// Ends sockets, commands and runs.
+    /// Ends sockets, commands and runs, then the audit log: requests after that are not logged.
     pub async fn close(&self) {
+        self.end().await;
+        self.state.audit().close().await;
+    }
+
+    /// Ends sockets, commands and runs.
+    pub(crate) async fn end(&self) {
         self.state.closing().cancel();
         tokio::join!(self.state.bash().close(), self.state.engine().shutdown(), self.state.authenticator().flush());
     }

@@ -12,6 +12,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Accounts, Activity, Authenticator, Metrics, Options, Workspaces,
+    audit::Recorder,
     health::Health,
     metrics::{Exposition, Gatherer},
     protect::{Client, Protection},
@@ -33,6 +34,7 @@ struct Inner {
     exposition: Exposition,
     health: Health,
     protection: Protection,
+    audit: Recorder,
     bound: OnceLock<SocketAddr>,
     openapi: OnceLock<Bytes>,
     closing: CancellationToken,
@@ -53,6 +55,8 @@ impl AppState {
         engine: Engine,
         bash: BashService,
     ) -> Self {
+        let audit = Recorder::new(options.audit.clone(), engine.store());
+        engine.log_actions(Arc::new(audit.clone()));
         let (sockets, sandboxes) = (TaskTracker::new(), workspaces.sandboxes());
         let metrics = Metrics::new(options.tracer.clone());
         engine.observe(Arc::new(metrics.clone()));
@@ -64,6 +68,7 @@ impl AppState {
             commit: options.build_sha.clone(),
         };
         Self(Arc::new(Inner {
+            audit,
             exposition: Exposition::new(&metrics, gatherer),
             protection: Protection::new(&options.limits, metrics.clone()),
             metrics,
@@ -131,6 +136,11 @@ impl AppState {
 
     pub(crate) fn health(&self) -> &Health {
         &self.0.health
+    }
+
+    /// The log of who did what.
+    pub(crate) fn audit(&self) -> &Recorder {
+        &self.0.audit
     }
 
     /// The address that the server listens on, once it does.

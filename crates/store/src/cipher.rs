@@ -8,7 +8,7 @@ use std::{fmt, path::Path, rc::Rc, sync::Arc};
 use longshore_protocol::{Secret, secret::Cipher};
 
 use self::fernet::Fernet;
-use crate::Error;
+use crate::{AuditHash, Error};
 
 /// The operator's secret keys: one that encrypts, and older ones that still decrypt. Cheap to clone.
 #[derive(Clone)]
@@ -48,6 +48,28 @@ impl Keys {
     /// The keys as [`longshore_protocol::secret::sealed`] takes them.
     pub fn cipher(&self) -> Rc<dyn Cipher> {
         Rc::new(self.clone())
+    }
+
+    /// The keys that are there already, as [`Keys::load_or_create`] has them; none if there is neither a configured one nor a
+    /// file.
+    ///
+    /// # Errors
+    /// As for [`Keys::load_or_create`].
+    pub fn load(directory: &Path, configured: Option<Secret>, previous: Vec<Secret>) -> Result<Option<Self>, Error> {
+        let is_there =
+            configured.as_ref().is_some_and(|key| !is_blank(key.expose())) || file::load(directory)?.is_some();
+        if is_there { Self::load_or_create(directory, configured, previous).map(Some) } else { Ok(None) }
+    }
+
+    /// A signature of `message` that holds for one purpose.
+    pub(crate) fn sign(&self, purpose: &str, message: &[u8]) -> AuditHash {
+        self.0.current.sign(purpose, message)
+    }
+
+    /// Whether `message` was signed for this purpose with any of the keys.
+    pub(crate) fn is_signed(&self, purpose: &str, message: &[u8], signature: &AuditHash) -> bool {
+        let mut keys = std::iter::once(&self.0.current).chain(&self.0.previous);
+        keys.any(|key| key.is_signed(purpose, message, signature))
     }
 
     /// Whether `text` is a token under the key that encrypts.

@@ -6,6 +6,7 @@
 //! The crate knows nothing of agents or HTTP.
 
 mod accounts;
+mod audit;
 mod cipher;
 mod directory;
 mod error;
@@ -18,6 +19,10 @@ use std::{fmt, sync::Arc};
 
 pub use accounts::{Accounts, KeyHash, StoredKey, UserChange};
 use async_trait::async_trait;
+pub use audit::{
+    Audit, AuditEntry, AuditHash, AuditHead, AuditProblem, AuditProgress, AuditQuery, AuditRecord, AuditVerdict,
+    MAX_AUDIT_DETAILS, MAX_AUDIT_TEXT,
+};
 pub use cipher::Keys;
 pub use error::Error;
 use indexmap::IndexMap;
@@ -31,7 +36,7 @@ use longshore_protocol::{
     sandbox::{SandboxEvent, SandboxEventBody, SandboxOptions, SandboxState},
 };
 use serde_json::Value;
-pub use sqlite::Sqlite;
+pub use sqlite::{AuditLog, Sqlite};
 pub use usage::{ConversationUsage, Spent, Usage, UsageBy, UsageQuery, UsageRow, UsageTotals, day_of};
 use uuid::Uuid;
 pub use vitals::{LATENCY_BOUNDS, Latency, Space, Vital, Vitals};
@@ -46,7 +51,7 @@ pub type Seq = u64;
 
 /// Durable rows.
 #[async_trait]
-pub trait Store: Accounts + Usage + Vital + WorkspaceRows + fmt::Debug + Send + Sync {
+pub trait Store: Accounts + Audit + Usage + Vital + WorkspaceRows + fmt::Debug + Send + Sync {
     /// Stores a conversation unless its id is taken. Of several calls with one id exactly one gets
     /// [`Created::New`].
     ///

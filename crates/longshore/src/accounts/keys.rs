@@ -8,9 +8,9 @@ use longshore_protocol::{UtcTime, account::ApiKey};
 use longshore_server::{Accounts, KeyWish, own_workspace_id};
 use longshore_store::Owner;
 
-use super::{KeyAction, PAGE, day, print_json, print_table, say};
+use super::{Change, KeyAction, PAGE, day, print_json, print_table, say};
 
-pub(super) async fn act(accounts: &Accounts, action: KeyAction) -> Result<()> {
+pub(super) async fn act(accounts: &Accounts, action: KeyAction) -> Result<Option<Change>> {
     match action {
         KeyAction::Create { user, scopes, expires, workspace, label } => {
             let workspace_id = match workspace.as_deref() {
@@ -23,7 +23,7 @@ pub(super) async fn act(accounts: &Accounts, action: KeyAction) -> Result<()> {
             let new = accounts.create_key(&user, wish).await?;
             crate::print(new.key.as_bytes())?;
             say(&format!("This is the only time that the key is shown. Its id is {}.", new.api_key.id));
-            Ok(())
+            Ok(Some(Change::of_key("key.create", &new.api_key)))
         }
         KeyAction::List { user, json } => {
             let mut keys: Vec<ApiKey> = Vec::new();
@@ -36,13 +36,14 @@ pub(super) async fn act(accounts: &Accounts, action: KeyAction) -> Result<()> {
                     break;
                 }
             }
-            if json { print_json(&keys) } else { table(&keys) }
+            if json { print_json(&keys) } else { table(&keys) }?;
+            Ok(None)
         }
         KeyAction::Revoke { id } => {
             let id = id.strip_prefix("lsk_").unwrap_or(&id);
             let key = accounts.revoke_key(id, None).await?;
             say(&format!("The key {id} of {} opens nothing any more.", key.user));
-            Ok(())
+            Ok(Some(Change::of_key("key.revoke", &key)))
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `longshore user` and `longshore key`: users and keys of a server on this machine, whether or not it runs.
 
+mod change;
 mod keys;
 mod users;
 
@@ -15,6 +16,7 @@ use longshore_server::Accounts;
 use longshore_store::{Keys, Sqlite, Store};
 use serde::Serialize;
 
+use self::change::Change;
 use crate::settings::Environment;
 
 /// Users and keys that are read from the store at once.
@@ -127,7 +129,7 @@ pub(crate) fn key(command: KeyCommand) -> Result<()> {
 }
 
 /// Does something with the accounts of the server whose folder is meant.
-fn within(place: Where, work: impl AsyncFnOnce(&Accounts) -> Result<()>) -> Result<()> {
+fn within(place: Where, work: impl AsyncFnOnce(&Accounts) -> Result<Option<Change>>) -> Result<()> {
     let environment = Environment::of_process();
     let data_dir = environment.data_dir(place.data_dir)?;
     crate::parts::make_private_dir(&data_dir)?;
@@ -135,7 +137,16 @@ fn within(place: Where, work: impl AsyncFnOnce(&Accounts) -> Result<()>) -> Resu
     let store = open(&data_dir, keys)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("the runtime cannot be started")?.block_on(async {
-        let done = work(&Accounts::new(Arc::clone(&store))).await;
+        let done = async {
+            let change = work(&Accounts::new(Arc::clone(&store))).await?;
+            let Some(change) = change else { return Ok(()) };
+            store
+                .append_audit(vec![change.entry()])
+                .await
+                .context("it is done, but the audit log could not be told")?;
+            Ok(())
+        };
+        let done = done.await;
         store.close().await;
         done
     })

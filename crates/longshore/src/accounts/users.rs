@@ -9,9 +9,9 @@ use longshore_protocol::{
 use longshore_server::{Accounts, UserWish};
 use longshore_store::UserChange;
 
-use super::{PAGE, UserAction, day, print_json, print_table, say};
+use super::{Change, PAGE, UserAction, day, print_json, print_table, say};
 
-pub(super) async fn act(accounts: &Accounts, action: UserAction) -> Result<()> {
+pub(super) async fn act(accounts: &Accounts, action: UserAction) -> Result<Option<Change>> {
     match action {
         UserAction::Add { name, role, sandbox, max_workspaces } => {
             let sandbox = sandbox.as_deref().map(serde_json::from_str).transpose();
@@ -27,18 +27,18 @@ pub(super) async fn act(accounts: &Accounts, action: UserAction) -> Result<()> {
             if is_first {
                 say("From its next start on, the server asks everybody for a key.");
             }
-            Ok(())
+            Ok(Some(Change::of_user("user.create", &user.name)))
         }
-        UserAction::List { json } => list(accounts, json).await,
+        UserAction::List { json } => list(accounts, json).await.map(|()| None),
         UserAction::Disable { name } => {
             set_disabled(accounts, &name, true).await?;
             say(&format!("{name} is disabled: keys of this user open nothing."));
-            Ok(())
+            Ok(Some(Change::of_user("user.update", &name).with("disabled", true)))
         }
         UserAction::Enable { name } => {
             set_disabled(accounts, &name, false).await?;
             say(&format!("{name} is enabled."));
-            Ok(())
+            Ok(Some(Change::of_user("user.update", &name).with("disabled", false)))
         }
     }
 }

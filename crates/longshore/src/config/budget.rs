@@ -1,10 +1,11 @@
 //! `[budget]`: what users may spend on models.
 
 use longshore_engine::{Limit, Limits, SameForAll, UnknownPrice};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// What each user may spend on models. What is not given is not limited.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Budget {
     /// The budget of each conversation.
@@ -19,7 +20,7 @@ pub(crate) struct Budget {
 }
 
 /// The most of each.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct Amounts {
     /// US dollars.
@@ -29,7 +30,7 @@ struct Amounts {
     tokens: Option<u64>,
 }
 
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum Unknown {
     #[default]

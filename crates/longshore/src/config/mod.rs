@@ -1,18 +1,23 @@
 //! The configuration file (TOML). Flags come before it, and it before built-in values.
 
+mod audit;
 mod budget;
+pub(crate) mod command;
 mod models;
 mod outbound;
+mod reference;
 mod server;
 mod telemetry;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
+pub(crate) use audit::Audit;
 use longshore_llm::OperatedModel;
 use longshore_protocol::sandbox::SandboxOptions;
 use longshore_sandbox::{Kind, OnShutdown, Pool, Settings, Volume};
 use longshore_server::Limits;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 pub(crate) use telemetry::Telemetry;
@@ -31,7 +36,7 @@ pub(crate) const AUTOMATIC: &str = "auto";
 const MAX_POOLED: usize = 1000;
 
 /// What stands in a configuration file. What is not known is refused, so that a slip of the pen is not a silent default.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Config {
     /// Where the server listens, and who may call it.
@@ -50,7 +55,9 @@ pub(crate) struct Config {
     model: Vec<models::ModelEntry>,
     /// Boxes that are made before anybody asks.
     pool: Vec<PoolEntry>,
-    /// Options of the kinds of boxes, by kind: what they are is the kind's own affair.
+    /// The log of who did what.
+    pub(crate) audit: Audit,
+    /// Options of the kinds of boxes, as in `[backend.docker]`; `docs/boxes.md` says what they are.
     pub(crate) backend: BTreeMap<String, Value>,
     /// Requests that the server makes for users.
     pub(crate) outbound: Outbound,
@@ -59,7 +66,7 @@ pub(crate) struct Config {
 }
 
 /// How boxes live.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Lifecycle {
     /// What has a box: each `user` (the default) or each `conversation`.
@@ -71,28 +78,30 @@ pub(crate) struct Lifecycle {
     pub(crate) folder: Option<PathBuf>,
     /// Private networks that boxes may reach: `10.1.2.0/24`.
     private_allowed: Vec<String>,
-    /// Seconds without use after which a box is removed with its files; 0 for never.
+    /// Seconds without use after which a box is removed with its files; 0 for never. Without it: 2592000, which are 30 days.
     retention: Option<u64>,
     /// What happens to boxes when the server stops: `keep` (the default), `stop` or `destroy`.
     pub(crate) on_shutdown: Option<WhenStopped>,
-    /// Boxes that are made at the same time.
+    /// Boxes that are made at the same time; more wait. Without it: 4.
     max_starting: Option<usize>,
-    /// Boxes that there may be.
+    /// Boxes that there may be; nobody gets one more. Without it: 4096.
     max_boxes: Option<usize>,
-    /// Seconds between two looks at deadlines, disks and memory.
+    /// Seconds between two looks at deadlines, disks and memory. Without it: 5.
     sweep_interval: Option<u64>,
 }
 
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum Per {
+    /// Each user.
     #[default]
     User,
+    /// Each conversation.
     Conversation,
 }
 
 /// What happens to boxes when the server stops.
-#[derive(Debug, Clone, Copy, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum WhenStopped {
     /// They go on; the next server finds them.
@@ -103,7 +112,8 @@ pub(crate) enum WhenStopped {
     Destroy,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+/// Boxes that are made before anybody asks.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct PoolEntry {
     /// How many wait.
@@ -156,6 +166,16 @@ impl Config {
     /// The operator's models, with their keys.
     pub(crate) fn operated(&self, environment: &Environment) -> Result<Vec<OperatedModel>> {
         models::operated(&self.model, environment)
+    }
+
+    /// Whether a server would take it, as far as that can be known without starting one.
+    fn check(&self, environment: &Environment) -> Result<()> {
+        self.settings()?;
+        self.audit.options()?;
+        self.outbound.client(true)?;
+        self.operated(environment)?;
+        self.server.trusted_proxies()?;
+        Ok(())
     }
 
     /// What the operator decides about boxes.

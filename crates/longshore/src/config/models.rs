@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use longshore_llm::OperatedModel;
 use longshore_protocol::{Llm, Secret};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::settings::Environment;
@@ -16,7 +17,7 @@ const MAX_KEY_BYTES: u64 = 16 * 1024;
 const MAX_MODELS: usize = 1000;
 
 /// Which models users may call.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ModelsRules {
     /// Whether users may call models of their own besides those in `[[model]]`: true by default.
@@ -30,7 +31,7 @@ impl Default for ModelsRules {
 }
 
 /// A model that the operator gives to all users, who name it `longshore/NAME` and need no key.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ModelEntry {
     /// The name after `longshore/`: letters, digits, `.`, `-` and `_`.
@@ -40,6 +41,7 @@ pub(crate) struct ModelEntry {
     /// Where the API is; the provider's own address if absent.
     base_url: Option<String>,
     /// The key. Better in a file or a variable.
+    #[schemars(with = "Option<String>")]
     api_key: Option<Secret>,
     /// The variable of the environment that holds the key.
     api_key_env: Option<String>,

@@ -5,10 +5,11 @@ use std::{num::NonZeroU64, time::Duration};
 use anyhow::{Context as _, Result};
 use longshore_outbound::{Client, Invalid, Options, Policy};
 use longshore_protocol::Secret;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// What the server may ask for its users: models, secrets to look up, and other addresses that they name.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Outbound {
     /// Hosts that may be asked although their addresses are not public: `models.internal`, `*.internal`, `10.1.2.3`,
@@ -20,6 +21,7 @@ pub(crate) struct Outbound {
     ports: Vec<u16>,
     /// A proxy that all requests go through: `http://proxy.internal:3128`, perhaps with a user and a password. It looks
     /// names up then, and has to keep requests from private addresses.
+    #[schemars(with = "Option<String>")]
     proxy: Option<Secret>,
     /// Seconds that a request may take. Without it: 60. Models and secrets have limits of their own.
     timeout: Option<NonZeroU64>,

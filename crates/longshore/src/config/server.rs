@@ -5,10 +5,11 @@ use std::{num::NonZeroUsize, path::PathBuf};
 use anyhow::{Context as _, Result, bail};
 use ipnet::IpNet;
 use longshore_server::{Certificate, Tls};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// Where the server listens, and who may call it.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ServerSection {
     /// Address to listen on. Without it: 0.0.0.0 if keys are needed, else 127.0.0.1.
@@ -34,7 +35,7 @@ pub(crate) struct ServerSection {
 }
 
 /// TLS with a certificate from files. They are loaded again when they change, and at SIGHUP.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct TlsFiles {
     /// PEM file of the chain of certificates, the server's own first.
@@ -45,7 +46,7 @@ struct TlsFiles {
 
 /// TLS with certificates from an authority that speaks ACME, such as Let's Encrypt. The server must be reachable at port 443
 /// of each domain. Needs a program that is built with the feature `acme`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(not(feature = "acme"), expect(dead_code, reason = "only the feature reads them"))]
 pub(crate) struct AcmeSection {

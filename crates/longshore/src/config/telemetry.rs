@@ -1,14 +1,16 @@
 //! `[telemetry]`: who may watch the server, and where its traces go.
 
 use longshore_protocol::Secret;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// Who may watch the server, and where its traces go. Environment variables of OpenTelemetry (`OTEL_…`) come before it.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Telemetry {
     /// What a program shows as `Authorization: Bearer` to read `/metrics`. It opens nothing else. Without it: administrators and
     /// programs on this machine only.
+    #[schemars(with = "Option<String>")]
     pub(crate) metrics_token: Option<Secret>,
     /// Whether everybody may read `/metrics`.
     pub(crate) public_metrics: bool,

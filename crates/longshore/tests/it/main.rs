@@ -4,7 +4,9 @@
 #![expect(clippy::print_stdout, reason = "a test says why it is skipped")]
 
 mod accounts;
+mod audit;
 mod boxes;
+mod config;
 mod demo;
 mod limits;
 mod processes;

@@ -2,7 +2,7 @@
 
 use axum::{
     extract::{RawPathParams, Request, State, rejection::RawPathParamsRejection},
-    http::{HeaderMap, Method},
+    http::{Extensions, HeaderMap, Method},
     middleware::Next,
     response::Response,
 };
@@ -11,6 +11,7 @@ use longshore_protocol::{ConversationId, account::Scope};
 use super::{Principal, key_in};
 use crate::{
     ApiError,
+    audit::Trail,
     front::note,
     protect::{Client, authenticate},
     state::AppState,
@@ -24,7 +25,7 @@ pub(crate) async fn require_principal(
     next: Next,
 ) -> Result<Response, ApiError> {
     let scope = if request.method().is_safe() { Scope::Read } else { Scope::Write };
-    let principal = principal(&state, client_of(&request), request.method(), request.headers()).await?;
+    let principal = principal(&state, request.method(), request.headers(), request.extensions()).await?;
     principal.require(scope)?;
     // What is no id is refused by whoever reads it.
     let named = parameters.as_ref().ok().and_then(|all| all.iter().find(|(name, _)| *name == "conversation_id"));
@@ -40,7 +41,7 @@ pub(crate) async fn require_admin(
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let principal = principal(&state, client_of(&request), request.method(), request.headers()).await?;
+    let principal = principal(&state, request.method(), request.headers(), request.extensions()).await?;
     principal.require(Scope::Admin)?;
     Ok(pass(principal, request, next).await)
 }
@@ -58,16 +59,13 @@ pub(crate) async fn in_reach(state: &AppState, principal: &Principal, id: Conver
     }
 }
 
-fn client_of(request: &Request) -> Option<Client> {
-    request.extensions().get().copied()
-}
-
 async fn principal(
     state: &AppState,
-    client: Option<Client>,
     method: &Method,
     headers: &HeaderMap,
+    extensions: &Extensions,
 ) -> Result<Principal, ApiError> {
+    let client: Option<Client> = extensions.get().copied();
     let principal = if let Some(anybody) = state.authenticator().anybody() {
         anybody
     } else {
@@ -75,6 +73,9 @@ async fn principal(
         authenticate(state, client, key).await?
     };
     note(&principal);
+    if let Some(trail) = extensions.get::<Trail>() {
+        trail.by(&principal);
+    }
     if !state.trusts(client) {
         state.protection().admit_user(principal.user(), method)?;
     }

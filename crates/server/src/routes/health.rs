@@ -7,10 +7,13 @@ use axum::{
     http::{HeaderValue, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
-use longshore_protocol::server::{ServerHealth, ServerStatus};
+use longshore_protocol::{
+    error::ErrorBody,
+    server::{ServerHealth, ServerStatus},
+};
 use utoipa_axum::routes;
 
-use crate::{respond::Json, routing::Routes, state::AppState};
+use crate::{ApiError, respond::Json, routing::Routes, state::AppState};
 
 pub(super) fn router() -> Routes {
     Routes::default().route(|| routes!(alive)).route(|| routes!(health)).route(|| routes!(ready))
@@ -46,9 +49,15 @@ async fn health(State(state): State<AppState>) -> Response {
 }
 
 /// Whether the server takes requests. It listens only once it does.
-#[utoipa::path(get, path = "/ready", tag = "Server", responses((status = 200, body = ServerStatus)))]
-async fn ready() -> Response {
-    fixed(br#"{"status":"ready"}"#)
+#[utoipa::path(get, path = "/ready", tag = "Server", responses(
+    (status = 200, body = ServerStatus),
+    (status = 503, body = ErrorBody, description = "The audit log cannot be written."),
+))]
+async fn ready(State(state): State<AppState>) -> Result<Response, ApiError> {
+    if state.audit().is_well() {
+        return Ok(fixed(br#"{"status":"ready"}"#));
+    }
+    Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "The audit log cannot be written; the server's log says why."))
 }
 
 fn fixed(json: &'static [u8]) -> Response {

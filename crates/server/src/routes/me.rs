@@ -14,6 +14,7 @@ use super::admin::{Listed, PageQuery};
 use crate::{
     ApiError, Principal,
     accounts::{AccountError, KeyWish},
+    audit::Trail,
     boxed::own_workspace_id,
     extract::{ApiJson, ApiPath, ApiQuery},
     respond::Json,
@@ -67,6 +68,7 @@ async fn get_me(principal: Principal) -> Json<Me> {
 async fn create_own_key(
     State(state): State<AppState>,
     principal: Principal,
+    trail: Trail,
     ApiJson(mut wish): ApiJson<KeyWish>,
 ) -> Result<(StatusCode, Json<NewApiKey>), ApiError> {
     for scope in wish.scopes.iter().flatten() {
@@ -81,7 +83,9 @@ async fn create_own_key(
         }
         wish.workspace_id = Some(bound);
     }
-    Ok((StatusCode::CREATED, Json(state.accounts().create_key(&name(&principal)?, wish).await?)))
+    let made = state.accounts().create_key(&name(&principal)?, wish).await?;
+    trail.about("key", &*made.api_key.id);
+    Ok((StatusCode::CREATED, Json(made)))
 }
 
 /// The keys of the user who asks, the oldest first, without what makes them keys.

@@ -1,6 +1,7 @@
 //! What the server answers, one file per operation or tight group, under the resource's name.
 
 mod admin;
+mod audit;
 pub(crate) mod bash;
 mod conversations;
 mod docs;
@@ -21,7 +22,7 @@ use crate::{routing::Routes, state::AppState};
 
 /// Routes for admins only.
 pub(crate) fn admin() -> Routes {
-    admin::router()
+    admin::router().merge(audit::router())
 }
 
 /// Routes for principals only: those below `/api`, and our own. What acts in a place is there twice: for the server's own place, and for each

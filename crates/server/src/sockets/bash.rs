@@ -26,7 +26,12 @@ use super::{
     mistake,
 };
 use crate::{
-    ApiError, Place, Principal, accept::Seat, extract::ApiQuery, protect::Client, routes::bash::commands::start,
+    ApiError, Place, Principal,
+    accept::Seat,
+    audit::{Trail, UNWRITTEN, described},
+    extract::ApiQuery,
+    protect::Client,
+    routes::bash::commands::start,
     state::AppState,
 };
 
@@ -52,6 +57,7 @@ enum ResendMode {
 
 pub(super) async fn bash_events(
     State(state): State<AppState>,
+    trail: Trail,
     headers: HeaderMap,
     query: Result<ApiQuery<Query>, ApiError>,
     client: Option<Extension<Client>>,
@@ -71,10 +77,13 @@ pub(super) async fn bash_events(
     let replay = query.resend_mode == Some(ResendMode::All);
     Ok(open(upgrade, &state.clone(), async move |socket| {
         let mut connection = Connection::new(socket, seat.map(|seat| seat.0), &state);
-        let Some(principal) = admission.complete(&state, &mut connection).await else { return };
+        let Some(principal) = admission.complete(&state, &mut connection).await else {
+            return trail.refused(&state).await;
+        };
+        trail.opened(&state, &principal, None).await;
         match Place::of(&principal, &state).await {
             Ok(place) => {
-                let _ = serve(&state, &principal, &place, &mut connection, replay).await;
+                let _ = serve(&state, &trail, &principal, &place, &mut connection, replay).await;
             }
             Err(_) => connection.close(close::TRY_LATER, "The workspace cannot be reached").await,
         }
@@ -83,6 +92,7 @@ pub(super) async fn bash_events(
 
 async fn serve(
     state: &AppState,
+    trail: &Trail,
     principal: &Principal,
     place: &Place,
     connection: &mut Connection,
@@ -102,7 +112,7 @@ async fn serve(
             },
             text = connection.receive() => match text {
                 Some(text) if is_late_authentication(&text) => {}
-                Some(text) => command(state, principal, place, connection, text.as_bytes()).await?,
+                Some(text) => command(state, trail, principal, place, connection, text.as_bytes()).await?,
                 None => return Err(Gone),
             },
         }
@@ -151,6 +161,7 @@ async fn replay_all(state: &AppState, place: &Place, connection: &mut Connection
 /// Starts a command, or tells this client what is wrong with it.
 async fn command(
     state: &AppState,
+    trail: &Trail,
     principal: &Principal,
     place: &Place,
     connection: &mut Connection,
@@ -158,10 +169,17 @@ async fn command(
 ) -> Result<(), Gone> {
     let mistake = match crate::extract::parse::<ExecuteBash>(text) {
         Ok(_) if !principal.has(Scope::Write) => ("Forbidden", NEEDS_WRITE.to_owned()),
-        Ok(request) => match start(state, place, request).await {
-            Ok(_) => return Ok(()),
-            Err(error) => ("CommandRefused", error.detail()),
-        },
+        Ok(_) if state.audit().refuses_changes() => ("CommandRefused", UNWRITTEN.to_owned()),
+        Ok(request) => {
+            let described = described(&request, state);
+            let started = start(state, place, request).await;
+            let status = started.as_ref().map_or_else(ApiError::status, |_| StatusCode::OK);
+            trail.commanded(state, described, status).await;
+            match started {
+                Ok(_) => return Ok(()),
+                Err(error) => ("CommandRefused", error.detail()),
+            }
+        }
         Err(problem) => mistake(&problem),
     };
     let error = BashError {

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     ApiError, Principal,
     accept::Seat,
+    audit::{Trail, UNWRITTEN},
     auth::in_reach,
     extract::{ApiPath, ApiQuery, WallTime},
     protect::Client,
@@ -70,6 +71,7 @@ pub(super) struct Id {
 
 pub(super) async fn events(
     State(state): State<AppState>,
+    trail: Trail,
     headers: HeaderMap,
     path: Result<ApiPath<Id>, ApiError>,
     query: Result<ApiQuery<Query>, ApiError>,
@@ -94,14 +96,17 @@ pub(super) async fn events(
             .await?;
     Ok(open(upgrade, &state.clone(), async move |socket| {
         let mut connection = Connection::new(socket, seat.map(|seat| seat.0), &state);
-        let Some(principal) = admission.complete(&state, &mut connection).await else { return };
+        let Some(principal) = admission.complete(&state, &mut connection).await else {
+            return trail.refused(&state).await;
+        };
         let id = path.conversation_id;
+        trail.opened(&state, &principal, Some(id)).await;
         if in_reach(&state, &principal, id).await.is_err() {
             return connection.close(close::NOT_FOUND, "Conversation not found").await;
         }
         match state.engine().subscribe(principal.user(), id, query.replay()).await {
             Ok(subscription) => {
-                let _ = serve(&state, &principal, id, &mut connection, subscription).await;
+                let _ = serve(&state, &trail, &principal, id, &mut connection, subscription).await;
             }
             Err(Error::NotFound(_)) => connection.close(close::NOT_FOUND, "Conversation not found").await,
             Err(error) => {
@@ -114,6 +119,7 @@ pub(super) async fn events(
 
 async fn serve(
     state: &AppState,
+    trail: &Trail,
     principal: &Principal,
     id: ConversationId,
     connection: &mut Connection,
@@ -135,7 +141,7 @@ async fn serve(
             },
             text = connection.receive() => match text {
                 Some(text) if is_late_authentication(&text) => {}
-                Some(text) => take(state, principal, id, connection, text.as_bytes()).await?,
+                Some(text) => take(state, trail, principal, id, connection, text.as_bytes()).await?,
                 None => return Err(Gone),
             },
         }
@@ -154,6 +160,7 @@ async fn send(id: ConversationId, connection: &mut Connection, event: Arc<str>) 
 /// Gives a message to the agent, or tells this client what is wrong with it.
 async fn take(
     state: &AppState,
+    trail: &Trail,
     principal: &Principal,
     id: ConversationId,
     connection: &mut Connection,
@@ -162,10 +169,17 @@ async fn take(
     state.activity().touch();
     let (code, detail) = match crate::extract::parse::<SendMessage>(text) {
         Ok(_) if !principal.has(Scope::Write) => ("Forbidden", NEEDS_WRITE.to_owned()),
-        Ok(message) => match state.engine().send(principal.user(), id, SendMessage { run: true, ..message }).await {
-            Ok(()) => return Ok(()),
-            Err(error) => ("MessageRefused", ApiError::from(error).detail()),
-        },
+        Ok(_) if state.audit().refuses_changes() => ("MessageRefused", UNWRITTEN.to_owned()),
+        Ok(message) => {
+            let sent = state.engine().send(principal.user(), id, SendMessage { run: true, ..message }).await;
+            let sent = sent.map_err(ApiError::from);
+            let status = sent.as_ref().map_or_else(ApiError::status, |()| StatusCode::OK);
+            trail.messaged(state, id, status).await;
+            match sent {
+                Ok(()) => return Ok(()),
+                Err(error) => ("MessageRefused", error.detail()),
+            }
+        }
         Err(problem) => mistake(&problem),
     };
     let clock = Clock::system();

@@ -6,6 +6,7 @@ mod accounts;
 mod agents;
 mod attacks;
 mod attacks_socket;
+mod audit;
 mod auth;
 mod bash;
 mod bash_socket;

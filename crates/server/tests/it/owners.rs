@@ -227,7 +227,7 @@ impl Operation<'_> {
     }
 
     fn is_for_admins(&self) -> bool {
-        self.path.starts_with("/admin/")
+        self.path.starts_with("/admin/") || self.path == "/api/audit"
     }
 
     fn is_removal(&self) -> bool {

@@ -14,6 +14,8 @@ use aws_lc_rs::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE};
 use longshore_protocol::Secret;
 
+use crate::AuditHash;
+
 const VERSION: u8 = 0x80;
 const TIME: usize = 8;
 const IV: usize = 16;
@@ -62,6 +64,22 @@ impl Fernet {
         let mut buffer = ciphertext.to_vec();
         let text = self.decryption.decrypt(&mut buffer, DecryptionContext::Iv128(FixedLength::from(iv))).ok()?;
         String::from_utf8(text.to_vec()).ok()
+    }
+
+    /// A signature of `message`, under a key that is derived for the purpose.
+    pub(super) fn sign(&self, purpose: &str, message: &[u8]) -> AuditHash {
+        let mut signature = AuditHash::default();
+        signature.0.copy_from_slice(hmac::sign(&self.derived(purpose), message).as_ref());
+        signature
+    }
+
+    pub(super) fn is_signed(&self, purpose: &str, message: &[u8], signature: &AuditHash) -> bool {
+        hmac::verify(&self.derived(purpose), message, &signature.0).is_ok()
+    }
+
+    fn derived(&self, purpose: &str) -> hmac::Key {
+        let key = hmac::sign(&self.authentication, purpose.as_bytes());
+        hmac::Key::new(hmac::HMAC_SHA256, key.as_ref())
     }
 
     fn token(&self, text: &str, time: u64, iv: [u8; IV]) -> String {

@@ -13,13 +13,14 @@ use crate::Error;
 const APPLICATION: i32 = 0x4c4e_4753;
 
 /// In order; a number is never used again and a released text never changes.
-const MIGRATIONS: [(u32, &str); 6] = [
+const MIGRATIONS: [(u32, &str); 7] = [
     (1, include_str!("../../migrations/0001_initial.sql")),
     (2, include_str!("../../migrations/0002_sandbox.sql")),
     (3, include_str!("../../migrations/0003_bash_usage.sql")),
     (4, include_str!("../../migrations/0004_accounts.sql")),
     (5, include_str!("../../migrations/0005_usage.sql")),
     (6, include_str!("../../migrations/0006_workspace.sql")),
+    (7, include_str!("../../migrations/0007_audit.sql")),
 ];
 
 pub(super) fn migrate(connection: &mut Connection, files: &Files) -> Result<(), Error> {

@@ -4,6 +4,7 @@
 //! writers share one flush to disk. A few connections read beside it.
 
 mod accounts;
+mod audit;
 mod bash;
 mod codec;
 mod commit;
@@ -26,6 +27,7 @@ mod writer;
 use std::{fmt, path::Path, sync::Arc};
 
 use async_trait::async_trait;
+pub use audit::AuditLog;
 use indexmap::IndexMap;
 use longshore_protocol::{
     ConversationId, UtcTime,
@@ -46,12 +48,14 @@ use self::{
     writer::Writer,
 };
 use crate::{
-    At, BashQuery, Commit, Conversation, ConversationHead, ConversationQuery, Created, Error, EventFilter, EventQuery,
-    Keys, NewConversation, Owner, Page, Sandbox, SandboxChange, Seq, Store, StoredEvent,
+    At, Audit, AuditEntry, AuditHead, AuditProgress, AuditQuery, AuditRecord, AuditVerdict, BashQuery, Commit,
+    Conversation, ConversationHead, ConversationQuery, Created, Error, EventFilter, EventQuery, Keys, NewConversation,
+    Owner, Page, Sandbox, SandboxChange, Seq, Store, StoredEvent,
 };
 
 /// The store in one SQLite file.
 pub struct Sqlite {
+    audit: AuditLog,
     codec: Codec,
     files: Arc<Files>,
     readers: Arc<Readers>,
@@ -95,15 +99,20 @@ impl Sqlite {
     }
 
     fn over(
-        connection: rusqlite::Connection,
+        mut connection: rusqlite::Connection,
         lock: Option<Lock>,
         files: Arc<Files>,
         keys: Keys,
     ) -> Result<Self, Error> {
         let pulse = Arc::<Pulse>::default();
         let readers = Arc::new(Readers::new(Arc::clone(&files), Arc::clone(&pulse)));
+        let audit = AuditLog::new(Arc::clone(&readers), &files, Some(keys.clone()));
+        // The server that has the database has done so already.
+        if lock.is_some() {
+            audit.check_end(&mut connection, &files)?;
+        }
         let writer = Writer::start(connection, lock, Arc::clone(&files), Arc::clone(&pulse))?;
-        Ok(Self { codec: Codec::new(keys), files, readers, writer, pulse })
+        Ok(Self { audit, codec: Codec::new(keys), files, readers, writer, pulse })
     }
 
     /// Whether there are users in the database at `path`; none if it cannot be read, or is not there yet. Blocks for as
@@ -146,6 +155,29 @@ impl Sqlite {
 impl fmt::Debug for Sqlite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Sqlite").field(&self.files.database).finish()
+    }
+}
+
+#[async_trait]
+impl Audit for Sqlite {
+    async fn append_audit(&self, entries: Vec<AuditEntry>) -> Result<AuditHead, Error> {
+        self.audit.append(&self.writer, entries).await
+    }
+
+    async fn audit_head(&self) -> Result<AuditHead, Error> {
+        self.audit.head().await
+    }
+
+    async fn find_audit(&self, query: AuditQuery) -> Result<Vec<AuditRecord>, Error> {
+        self.audit.find(query).await
+    }
+
+    async fn verify_audit(&self, from: Seq, progress: &AuditProgress) -> Result<AuditVerdict, Error> {
+        self.audit.verify(from, progress).await
+    }
+
+    async fn prune_audit(&self, before: UtcTime, now: UtcTime) -> Result<u64, Error> {
+        self.audit.prune(&self.writer, before, now).await
     }
 }
 

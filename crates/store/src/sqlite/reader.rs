@@ -15,6 +15,7 @@ use crate::Error;
 /// How many read at once. More would only wait for the same disk and processors.
 const CONNECTIONS: u32 = 4;
 
+#[derive(Debug)]
 pub(super) struct Readers {
     files: Arc<Files>,
     idle: Mutex<Vec<Connection>>,

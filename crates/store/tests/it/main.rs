@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failure ends the test")]
 
+mod audit;
 mod contract;
 mod crash;
 mod damage;

@@ -12,7 +12,7 @@ use longshore_protocol::{
     metrics::{Call, TokenUsage},
     secret::Opaque,
 };
-use longshore_store::{Commit, NewConversation, NewEvent, Owner};
+use longshore_store::{AuditEntry, Commit, NewConversation, NewEvent, Owner};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -134,5 +134,21 @@ pub(crate) fn bash_id(event: &BashEvent) -> &str {
         BashEvent::BashOutput(event) => &event.id,
         BashEvent::BashError(event) => &event.id,
         BashEvent::Unknown(_) => "",
+    }
+}
+
+/// What `actor` did `seconds` after a fixed moment.
+pub(crate) fn audit(seconds: i64, actor: &str, action: &str) -> AuditEntry {
+    AuditEntry {
+        actor: Some(actor.to_owned()),
+        key: Some("k1".to_owned()),
+        address: Some("198.51.100.7".to_owned()),
+        request: Some(format!("request-{seconds}")),
+        target_kind: Some("conversation".to_owned()),
+        target: Some(format!("c{seconds}")),
+        owner: Some(actor.to_owned()),
+        status: Some(201),
+        details: serde_json::Map::from_iter([("route".to_owned(), json!("/x")), ("n".to_owned(), json!(seconds))]),
+        ..AuditEntry::new(time(seconds), action)
     }
 }

@@ -30,6 +30,10 @@ impl Opened {
         Arc::clone(&self.store) as _
     }
 
+    pub(crate) fn folder(&self) -> &TempDir {
+        &self.folder
+    }
+
     /// Closes the store and returns the folder.
     pub(crate) async fn close(self) -> TempDir {
         self.store.close().await;

@@ -13,6 +13,7 @@ use super::{Listed, page_size, users::Named};
 use crate::{
     ApiError,
     accounts::KeyWish,
+    audit::Trail,
     extract::{ApiJson, ApiPath, ApiQuery},
     respond::Json,
     routing::Routes,
@@ -31,10 +32,14 @@ pub(super) fn router() -> Routes {
     ))]
 async fn create_key(
     State(state): State<AppState>,
+    trail: Trail,
     ApiPath(Named { name }): ApiPath<Named>,
     ApiJson(wish): ApiJson<KeyWish>,
 ) -> Result<(StatusCode, Json<NewApiKey>), ApiError> {
-    Ok((StatusCode::CREATED, Json(state.accounts().create_key(&name, wish).await?)))
+    trail.of_user(name.to_string());
+    let made = state.accounts().create_key(&name, wish).await?;
+    trail.about("key", &*made.api_key.id);
+    Ok((StatusCode::CREATED, Json(made)))
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -78,9 +83,11 @@ struct KeyId {
 ))]
 async fn revoke_key(
     State(state): State<AppState>,
+    trail: Trail,
     ApiPath(KeyId { key_id }): ApiPath<KeyId>,
 ) -> Result<Json<ApiKey>, ApiError> {
     let key = state.accounts().revoke_key(&key_id, None).await?;
     state.authenticator().forget();
+    trail.of_user(key.user.to_string());
     Ok(Json(key))
 }

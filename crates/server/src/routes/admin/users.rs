@@ -16,6 +16,7 @@ use super::{Listed, PageQuery};
 use crate::{
     ApiError, Principal,
     accounts::UserWish,
+    audit::Trail,
     extract::{ApiJson, ApiPath, ApiQuery},
     respond::Json,
     routing::Routes,
@@ -43,9 +44,12 @@ pub(super) struct Named {
 ))]
 async fn add_user(
     State(state): State<AppState>,
+    trail: Trail,
     ApiJson(wish): ApiJson<UserWish>,
 ) -> Result<(StatusCode, Json<User>), ApiError> {
-    Ok((StatusCode::CREATED, Json(state.accounts().add_user(wish).await?)))
+    let user = state.accounts().add_user(wish).await?;
+    trail.about("user", user.name.to_string());
+    Ok((StatusCode::CREATED, Json(user)))
 }
 
 /// All users, by name.
@@ -97,6 +101,7 @@ struct ChangeUser {
 async fn change_user(
     State(state): State<AppState>,
     principal: Principal,
+    trail: Trail,
     ApiPath(Named { name }): ApiPath<Named>,
     ApiJson(change): ApiJson<ChangeUser>,
 ) -> Result<Json<User>, ApiError> {
@@ -104,6 +109,12 @@ async fn change_user(
     let loses_rights = disabled == Some(true) || role == Some(UserRole::User);
     if loses_rights && *principal.user().0 == *name.as_str() {
         return Err(ApiError::conflict("Nobody shuts themselves out: let another admin do that."));
+    }
+    if let Some(role) = role {
+        trail.detail("role", role.as_str());
+    }
+    if let Some(disabled) = disabled {
+        trail.detail("disabled", disabled);
     }
     let change = UserChange { at: UtcTime(Timestamp::now()), role, is_disabled: disabled, options };
     let user = state.accounts().change_user(&name, change).await?;

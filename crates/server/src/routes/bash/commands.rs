@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::{
     ApiError, Place,
+    audit::Trail,
     extract::{ApiJson, ApiPath},
     respond::{Json, JsonWithNulls},
     routing::Routes,
@@ -57,8 +58,10 @@ pub(crate) async fn stop(state: &AppState, place: &Place, id: Uuid) -> Result<Su
 async fn start_bash_command(
     State(state): State<AppState>,
     place: Place,
+    trail: Trail,
     ApiJson(request): ApiJson<ExecuteBash>,
 ) -> Result<JsonWithNulls<BashEvent>, ApiError> {
+    trail.command(&request, &state);
     start(&state, &place, request).await.map(JsonWithNulls)
 }
 
@@ -70,8 +73,10 @@ async fn start_bash_command(
 async fn execute_bash_command(
     State(state): State<AppState>,
     place: Place,
+    trail: Trail,
     ApiJson(request): ApiJson<ExecuteBash>,
 ) -> Result<JsonWithNulls<BashEvent>, ApiError> {
+    trail.command(&request, &state);
     execute(&state, &place, request).await.map(JsonWithNulls)
 }
 

@@ -3,14 +3,17 @@
 use axum::{extract::State, http::StatusCode};
 use longshore_engine::Made;
 use longshore_protocol::{
+    ConversationId,
     conversation::{ConversationInfo, StartConversation},
     error::ErrorBody,
 };
+use serde::Deserialize;
 use utoipa_axum::routes;
 
 use super::SkillsQuery;
 use crate::{
     ApiError, Principal,
+    audit::Trail,
     extract::{ApiJson, ApiQuery},
     respond::JsonText,
     routing::Routes,
@@ -32,6 +35,7 @@ pub(super) fn router() -> Routes {
 async fn create_conversation(
     State(state): State<AppState>,
     principal: Principal,
+    trail: Trail,
     ApiQuery(query): ApiQuery<SkillsQuery>,
     ApiJson(wish): ApiJson<StartConversation>,
 ) -> Result<(StatusCode, JsonText), ApiError> {
@@ -42,6 +46,9 @@ async fn create_conversation(
         Made::New => StatusCode::CREATED,
         Made::Before => StatusCode::OK,
     };
+    if let Ok(known) = serde_json::from_slice::<Known>(&info.0) {
+        trail.about("conversation", known.id.to_string());
+    }
     Ok((status, JsonText(info.0)))
 }
 
@@ -65,4 +72,10 @@ pub(crate) async fn within_reach(
         }
     }
     Ok(wish)
+}
+
+/// What the audit log is told of a conversation.
+#[derive(Deserialize)]
+struct Known {
+    id: ConversationId,
 }

@@ -1,6 +1,7 @@
 //! What every implementation of [`longshore_store::Store`] promises: [`suite`] makes a test of each promise.
 
 pub(crate) mod accounts;
+pub(crate) mod audit;
 pub(crate) mod bash;
 pub(crate) mod conversations;
 pub(crate) mod events;
@@ -17,6 +18,10 @@ macro_rules! suite {
         $crate::contract::suite! {
             $open,
             accounts: [users_are_kept_by_name, users_change, keys_are_found_and_end];
+            audit: [
+                records_come_back_as_they_were, filters_combine, both_directions_page, concurrent_writers_make_one_chain, old_records_go,
+                long_texts_are_cut,
+            ];
             bash: [events_come_in_order, filters_combine, scopes_are_apart, unfinished_commands_are_found, pages_join, the_oldest_make_room];
             conversations: [
                 a_conversation_comes_back_as_it_was, one_of_many_creators_wins, owners_do_not_meet,
