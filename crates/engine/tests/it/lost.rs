@@ -12,7 +12,7 @@ use std::{
 use async_trait::async_trait;
 use longshore_engine::bash::{BashService, Limits, Scope};
 use longshore_protocol::{Secret, bash::ExecuteBash};
-use longshore_store::{At, Keys, Owner, Sqlite};
+use longshore_store::{At, BashQuery, Keys, Owner, Sqlite};
 use longshore_testkit::call;
 use longshore_workspace::{
     Connect, Remote, RemoteOptions, Stream,
@@ -65,12 +65,13 @@ async fn a_command_that_is_lost_with_its_place_says_so() {
     let service = BashService::new(Arc::new(store), Limits::default());
     let scope = Scope { owner: Owner("o".into()), at: At::Own };
     let request =
-        serde_json::from_value::<ExecuteBash>(json!({"command": "touch begun; while echo said; do sleep 0.01; done"}))
+        serde_json::from_value::<ExecuteBash>(json!({"command": "while echo said; do sleep 0.01; done"}))
             .unwrap();
 
     // The command ends by itself when nobody reads what it writes.
     let lose = async {
-        while !folder.path().join("begun").exists() {
+        let outputs = || BashQuery { kind: Some("BashOutput".to_owned()), limit: 1, ..BashQuery::default() };
+        while service.search(&scope, outputs()).await.unwrap().items.is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         place.kill().unwrap();

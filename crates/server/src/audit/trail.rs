@@ -3,7 +3,7 @@
 use std::{convert::Infallible, net::SocketAddr, sync::Arc};
 
 use axum::{
-    extract::{ConnectInfo, FromRequestParts, Request},
+    extract::{FromRequestParts, Request},
     http::{HeaderMap, StatusCode, request::Parts},
 };
 use jiff::Timestamp;
@@ -26,7 +26,7 @@ pub(crate) struct Trail(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    client: Option<SocketAddr>,
+    client: Option<IpAddr>,
     request: Option<String>,
     told: Mutex<Told>,
 }
@@ -46,7 +46,7 @@ struct Told {
 impl Trail {
     pub(super) fn of(request: &Request) -> Self {
         Self(Arc::new(Inner {
-            client: request.extensions().get::<ConnectInfo<SocketAddr>>().map(|client| client.0),
+            client: request.extensions().get::<Client>().map(|client| client.0),
             request: request_id(request.headers()),
             told: Mutex::default(),
         }))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use longshore_protocol::Secret;
-use longshore_server::{AuditOptions, Authenticator, Options, Principal, auth::Denied};
+use longshore_server::{AuditOptions, Authenticator, Limits, Options, Principal, auth::Denied};
 use longshore_store::{AuditLog, AuditQuery, AuditRecord, Keys};
 use longshore_testkit::{call, say};
 use reqwest::{Method, StatusCode};
@@ -143,7 +143,8 @@ async fn the_text_of_a_command_is_logged_only_if_the_operator_wants_it() {
 #[tokio::test]
 async fn refusals_are_logged_up_to_a_limit_and_then_counted() {
     let audit = AuditOptions { refusals: 3, ..AuditOptions::default() };
-    let server = TestServer::with(options(audit), &["key-one"]).await;
+    let limits = Limits { wrong_keys_per_minute: 1000, ..Limits::default() };
+    let server = TestServer::with(Options { limits, ..options(audit) }, &["key-one"]).await;
     for number in 0..10 {
         let request = server.get("/api/tools/").header("X-Session-API-Key", format!("s3cr3t-{number}"));
         assert_eq!(answer(request).await.0, StatusCode::UNAUTHORIZED);
