@@ -60,7 +60,7 @@ impl Gatherer {
         page.counter("longshore_store_writes", "Writes to the store that ended", writes)?;
         page.counter("longshore_store_errors", "Reads and writes that failed because of the store", errors)?;
         page.gauge("longshore_store_writes_waiting", "Writes that wait for the one under way", whole(waiting))?;
-        let bounds = LATENCY_BOUNDS.into_iter().chain([f64::MAX]);
+        let bounds = LATENCY_BOUNDS.into_iter().chain([f64::INFINITY]);
         let classes: Vec<_> = bounds.zip(latency.classes).collect();
         let count = latency.classes.iter().sum();
         let name = "longshore_store_write_duration_seconds";

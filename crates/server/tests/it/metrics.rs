@@ -68,6 +68,8 @@ async fn requests_runs_and_model_calls_are_counted_without_ids() {
     assert!(samples.iter().any(|(name, value)| name.starts_with("longshore_model_tokens_total") && *value > 0.0));
     assert!(of("longshore_store_writes_total") > 0.0 && of("longshore_disk_free_bytes") > 0.0);
     assert!(of("process_resident_memory_bytes") > 0.0 && of("process_open_fds") > 0.0);
+    let writes = of(r#"longshore_store_write_duration_seconds_bucket{le="+Inf"}"#);
+    assert!((writes - of("longshore_store_write_duration_seconds_count")).abs() < 0.1, "every write is in a class");
     assert!(!page.contains(&id) && !page.contains(&id.replace('-', "")), "no label holds an id");
     assert!(!page.contains("local\""), "no label holds a user");
     server.stop().await;

@@ -18,8 +18,8 @@ use crate::{
 /// Stands in everything that Ann has and in nothing that Bob says.
 const MARK: &str = "annmark";
 
-/// Routes that ask for no key.
-const OPEN: [&str; 5] = ["/", "/alive", "/health", "/ready", "/server_info"];
+/// Routes that ask for no key; that of the metrics asks no program on the same machine for one.
+const OPEN: [&str; 6] = ["/", "/alive", "/health", "/metrics", "/ready", "/server_info"];
 
 /// Knows two users, whose keys are their names, keys of Ann with which less can be done, and an admin.
 #[derive(Debug)]
@@ -327,4 +327,13 @@ async fn an_id_that_is_taken_is_no_window() {
     let request = world.server.post("/api/conversations").header("X-Session-API-Key", "bob").json(&wish);
     assert_eq!(answer(request).await.0, StatusCode::UNPROCESSABLE_ENTITY);
     world.server.stop().await;
+}
+
+#[tokio::test]
+async fn only_an_admin_reads_the_metrics_from_elsewhere() {
+    let server = TestServer::of(Setup { authenticator: std::sync::Arc::new(AnnAndBob), ..Setup::default() }).await;
+    let far = || server.get("/metrics").header("X-Forwarded-For", "198.51.100.1");
+    assert_eq!(far().send().await.unwrap().status(), StatusCode::UNAUTHORIZED);
+    let users = far().header("X-Session-API-Key", "bob").send().await.unwrap();
+    assert_eq!(users.status(), StatusCode::FORBIDDEN);
 }
