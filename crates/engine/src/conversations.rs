@@ -16,7 +16,7 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::{
-    ActionLog, Error, Observer, Options, Parts, Replay, Runs, Standing, Subscription,
+    ActionLog, Balance, Error, Observer, Options, Parts, Replay, Runs, Subscription,
     actor::{Actor, Streams},
     info::{Info, Skills, Snapshot},
     jobs::Jobs,
@@ -399,8 +399,8 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn standing(&self, owner: &Owner) -> Result<Standing, Error> {
-        Ok(self.shared.ledger.standing(owner).await?)
+    pub async fn balance(&self, owner: &Owner) -> Result<Balance, Error> {
+        Ok(self.shared.ledger.balance(owner).await?)
     }
 
     /// How long nobody has used a conversation: no time at all while one runs.

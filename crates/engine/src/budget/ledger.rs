@@ -12,7 +12,7 @@ use tokio::sync::OnceCell;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Amount, Budgets, Limits, Reservation, Standing, UnknownPrice,
+    Amount, Balance, Budgets, Limits, Reservation, UnknownPrice,
     refusal::{self, Budget, Scope},
 };
 use crate::Clock;
@@ -105,14 +105,14 @@ impl Ledger {
     ///
     /// # Errors
     /// If budgets or spendings cannot be read.
-    pub(crate) async fn standing(self: &Arc<Self>, owner: &Owner) -> Result<Standing, longshore_store::Error> {
+    pub(crate) async fn balance(self: &Arc<Self>, owner: &Owner) -> Result<Balance, longshore_store::Error> {
         let limits = self.budgets.limits(owner).await?;
         let seat = self.seat(owner);
         let today = self.today();
         let books = seat.account.books.get_or_try_init(|| self.read(owner, today)).await?;
         let mut books = books.lock();
         books.turn_to(today);
-        Ok(Standing { limits, day: books.spent_in_day, all: books.spent, reserved: books.reserved })
+        Ok(Balance { limits, day: books.spent_in_day, all: books.spent, reserved: books.reserved })
     }
 
     pub(super) fn now(&self) -> f64 {

@@ -102,7 +102,7 @@ impl Budgets for SameForAll {
 
 /// Where a user stands.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Standing {
+pub struct Balance {
     /// The budgets.
     pub limits: Limits,
     /// What was spent since the beginning of the day in UTC.

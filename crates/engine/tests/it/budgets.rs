@@ -57,13 +57,13 @@ async fn end_of_run(world: &World, id: ConversationId) -> Option<(String, String
 
 /// Waits until nothing is reserved, and returns dollars and tokens spent.
 async fn spent(world: &World) -> (f64, u64) {
-    until("nothing is reserved", async || world.engine.standing(&ann()).await.unwrap().reserved.tokens == 0).await;
-    let standing = world.engine.standing(&ann()).await.unwrap();
-    assert_eq!(standing.day, standing.all);
+    until("nothing is reserved", async || world.engine.balance(&ann()).await.unwrap().reserved.tokens == 0).await;
+    let balance = world.engine.balance(&ann()).await.unwrap();
+    assert_eq!(balance.day, balance.all);
     let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
     let stored = world.engine.store().spent(&ann(), today).await.unwrap();
-    assert_eq!(stored.all.tokens(), standing.all.tokens, "what is known is what is stored");
-    (standing.all.cost_usd, standing.all.tokens)
+    assert_eq!(stored.all.tokens(), balance.all.tokens, "what is known is what is stored");
+    (balance.all.cost_usd, balance.all.tokens)
 }
 
 fn assert_close(left: f64, right: f64) {
@@ -163,8 +163,8 @@ async fn runs_at_the_same_time_do_not_overspend_together() {
     let left = world.provider.requests().len();
     assert!((1..=9).contains(&left), "a call may cost more than a tenth of a dollar, and {left} left");
     world.provider.wait_for_hanging(left).await;
-    let standing = world.engine.standing(&ann()).await.unwrap();
-    assert!(standing.reserved.cost_usd > 0.1 && standing.reserved.cost_usd <= 1.0, "{standing:?}");
+    let balance = world.engine.balance(&ann()).await.unwrap();
+    assert!(balance.reserved.cost_usd > 0.1 && balance.reserved.cost_usd <= 1.0, "{balance:?}");
     world.provider.release();
     let over = async || {
         let mut over = 0;

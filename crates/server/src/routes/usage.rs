@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use jiff::{Timestamp, ToSpan, civil::Date, tz::TimeZone};
-use longshore_engine::{Amount, Limit, Standing};
+use longshore_engine::{Amount, Balance, Limit};
 use longshore_protocol::ConversationId;
 use longshore_store::{Owner, UsageBy, UsageQuery, UsageRow, UsageTotals};
 use serde::{Deserialize, Serialize};
@@ -162,7 +162,7 @@ pub(crate) async fn report(state: &AppState, owner: &Owner, query: &PeriodQuery)
     let days = sums(UsageBy::Day, usize::try_from(MAX_DAYS).unwrap_or_default()).await?.items;
     let models = sums(UsageBy::Model, MAX_MODELS).await?.items;
     let total = sums(UsageBy::Owner, 1).await?.items.first().map(|row| row.totals.into()).unwrap_or_default();
-    let budgets = state.engine().standing(owner).await?;
+    let budgets = state.engine().balance(owner).await?;
     Ok(UsageReport {
         from: from.to_string(),
         to: to.to_string(),
@@ -214,9 +214,9 @@ impl From<UsageTotals> for UsageSum {
     }
 }
 
-impl From<Standing> for BudgetReport {
-    fn from(standing: Standing) -> Self {
-        let Standing { limits, day, all, reserved } = standing;
+impl From<Balance> for BudgetReport {
+    fn from(balance: Balance) -> Self {
+        let Balance { limits, day, all, reserved } = balance;
         Self {
             conversation: limits.conversation.into(),
             day: BudgetState::new(limits.day, day, reserved),
