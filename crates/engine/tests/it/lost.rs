@@ -65,8 +65,7 @@ async fn a_command_that_is_lost_with_its_place_says_so() {
     let service = BashService::new(Arc::new(store), Limits::default());
     let scope = Scope { owner: Owner("o".into()), at: At::Own };
     let request =
-        serde_json::from_value::<ExecuteBash>(json!({"command": "while echo said; do sleep 0.01; done"}))
-            .unwrap();
+        serde_json::from_value::<ExecuteBash>(json!({"command": "while echo said; do sleep 0.01; done"})).unwrap();
 
     // The command ends by itself when nobody reads what it writes.
     let lose = async {

@@ -1,7 +1,7 @@
 //! The queue before the audit log, and the task that writes.
 
 use std::{
-    net::SocketAddr,
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -114,8 +114,8 @@ impl Recorder {
     }
 
     /// Whether a refusal of this address is to be logged by itself; it is counted in any case.
-    pub(crate) fn admit_refusal(&self, client: Option<SocketAddr>) -> bool {
-        self.0.refusals.admit(client.map(|client| client.ip()))
+    pub(crate) fn admit_refusal(&self, client: Option<IpAddr>) -> bool {
+        self.0.refusals.admit(client)
     }
 
     /// Logs something; waits for a place in the queue, but not for the disk.

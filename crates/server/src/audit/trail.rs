@@ -1,6 +1,6 @@
 //! What the audit log is told about the request that is being answered.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+use std::{convert::Infallible, net::IpAddr, sync::Arc};
 
 use axum::{
     extract::{FromRequestParts, Request},
@@ -14,7 +14,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::names;
-use crate::{Principal, state::AppState};
+use crate::{Principal, protect::Client, state::AppState};
 
 /// Bytes of a command's text that are logged if the operator wants it.
 const MAX_COMMAND: usize = 1024;
@@ -101,7 +101,7 @@ impl Trail {
         self.tell(state, names::MESSAGE, Some(id), Some(status), Details::new()).await;
     }
 
-    pub(super) fn client(&self) -> Option<SocketAddr> {
+    pub(super) fn client(&self) -> Option<IpAddr> {
         self.0.client
     }
 
@@ -113,7 +113,7 @@ impl Trail {
     pub(super) fn entry(&self, action: &str) -> AuditEntry {
         let told = self.0.told.lock().clone();
         let mut entry = AuditEntry::new(UtcTime(Timestamp::now()), action);
-        entry.address = self.0.client.map(|client| client.ip().to_canonical().to_string());
+        entry.address = self.0.client.map(|client| client.to_string());
         entry.request.clone_from(&self.0.request);
         if let Some(principal) = told.principal {
             let user = principal.user().0.to_string();
