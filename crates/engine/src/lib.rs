@@ -31,7 +31,7 @@ use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 pub use action_log::ActionLog;
 use async_trait::async_trait;
-pub use budget::{Amount, Balance, Budgets, Limit, Limits, SameForAll, UnknownPrice};
+pub use budget::{Amount, Balance, Budgets, Limit, Limits, SameForAll, StoredBudgets, UnknownPrice};
 pub use clock::Clock;
 pub use conversations::Engine;
 pub use create::Made;

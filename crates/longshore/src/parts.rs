@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use longshore_engine::{Clock, Engine, Options, Parts, QueueLimits};
+use longshore_engine::{Clock, Engine, Options, Parts, QueueLimits, StoredBudgets};
 use longshore_llm::{Models, ModelsOptions, Turn};
 use longshore_sandbox::Sandboxes;
 use longshore_server::{Limits, SandboxPlaces, StoredOptions};
@@ -65,7 +65,7 @@ pub(crate) async fn build(plan: Plan, environment: &Environment) -> Result<Built
         http_trusted: config.outbound.trusted_client()?,
         operated: config.operated(environment)?,
         operated_only: !config.models.own,
-        distrust_prices: config.budget.has_money(),
+        distrust_prices: config.budget.has_money() || has_users,
         environment: models_environment,
         scripts,
         trace,
@@ -79,6 +79,7 @@ pub(crate) async fn build(plan: Plan, environment: &Environment) -> Result<Built
     let sandboxes = maker.sandboxes(Arc::clone(&store)).await?;
     let factory = Arc::new(StoredOptions(Arc::clone(&store)));
     let places = SandboxPlaces::new(sandboxes.clone(), Arc::clone(&store), factory);
+    let budgets = Arc::new(StoredBudgets { store: Arc::clone(&store), common: config.budget.for_all() });
     let parts = Parts {
         store,
         models,
@@ -86,12 +87,12 @@ pub(crate) async fn build(plan: Plan, environment: &Environment) -> Result<Built
         workspaces: Arc::new(places.clone()),
         http,
         clock: Clock::system(),
-        budgets: Arc::new(config.budget.for_all()),
+        budgets,
     };
     let options = Options {
         conversations_dir: data_dir.join("conversations"),
         max_concurrent_runs,
-        queue: queue(&config.limits),
+        queue: queue(&config.limits, max_concurrent_runs, has_users),
         idle_ttl,
     };
     Ok(Built { engine: Engine::new(parts, options), places, sandboxes })
@@ -104,10 +105,11 @@ pub(crate) fn encryption_keys(environment: &Environment, data_dir: &Path) -> Res
 }
 
 /// How many runs may wait, and how many of one user may work.
-fn queue(limits: &Limits) -> QueueLimits {
+fn queue(limits: &Limits, most: usize, has_users: bool) -> QueueLimits {
     let number = |limit| usize::try_from(limit).unwrap_or(usize::MAX);
+    let half = has_users.then_some((most / 2).max(1));
     QueueLimits {
-        runs_per_owner: Some(number(limits.max_runs_per_user)).filter(|runs| *runs > 0),
+        runs_per_owner: Some(number(limits.max_runs_per_user)).filter(|runs| *runs > 0).or(half),
         waiting: number(limits.max_queued_runs),
         waiting_per_owner: number(limits.max_queued_runs_per_user),
     }

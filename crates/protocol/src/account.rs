@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -136,7 +136,7 @@ impl FromStr for Scope {
 }
 
 /// What the operator decided for one user; what is left out is as for everybody.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct UserOptions {
     /// What the user's workspaces are made from where the user says nothing.
@@ -145,10 +145,46 @@ pub struct UserOptions {
     /// Workspaces that the user may have besides the own one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_workspaces: Option<u32>,
+    /// What the user may spend on models.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<UserBudget>,
+}
+
+/// What a user may spend on models; what is left out is as for everybody.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct UserBudget {
+    /// In each conversation.
+    pub conversation: BudgetAmounts,
+    /// On each day in UTC.
+    pub day: BudgetAmounts,
+    /// In all.
+    pub user: BudgetAmounts,
+}
+
+/// The most of each; what is left out is as for everybody.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct BudgetAmounts {
+    /// US dollars, not below zero.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "dollars")]
+    #[schema(minimum = 0)]
+    pub cost_usd: Option<f64>,
+    /// Tokens read and written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u64>,
+}
+
+fn dollars<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    let amount = Option::<f64>::deserialize(deserializer)?;
+    if amount.is_none_or(|amount| amount.is_finite() && amount >= 0.0) {
+        return Ok(amount);
+    }
+    Err(de::Error::custom("expected an amount of US dollars that is not below zero"))
 }
 
 /// A user.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct User {
     /// The name, which is also the id.
     pub name: UserName,

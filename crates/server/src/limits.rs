@@ -97,7 +97,7 @@ limits! {
     wrong_keys_per_minute = 10, "429 with `Retry-After` for a minute, except for keys that were good before";
     /// Runs that work at the same time.
     max_concurrent_runs = 512, "more wait in the queue";
-    /// Runs of one user that work at the same time; 0 if only all runs are limited.
+    /// Runs of one user that work at the same time; 0 for half of all on a server with users, else for all.
     max_runs_per_user = 0, "more wait in the queue";
     /// Runs in the queue.
     max_queued_runs = 1024, "429 with `Retry-After`; the message is kept";

@@ -9,13 +9,14 @@ mod amount;
 mod ledger;
 mod refusal;
 mod reservation;
+mod stored;
 
 use std::fmt;
 
 use async_trait::async_trait;
 use longshore_store::Owner;
 
-pub use self::amount::Amount;
+pub use self::{amount::Amount, stored::StoredBudgets};
 pub(crate) use self::{
     ledger::{Asking, Ledger},
     reservation::Reservation,

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use longshore_engine::{Budgets, Limit, Limits, SameForAll, UnknownPrice};
+use longshore_engine::{Budgets, Limit, Limits, SameForAll, StoredBudgets, UnknownPrice};
 use longshore_llm::OperatedModel;
-use longshore_protocol::ConversationId;
-use longshore_store::Owner;
+use longshore_protocol::{
+    ConversationId, Secret, UtcTime,
+    account::{User, UserOptions, UserRole},
+};
+use longshore_store::{Owner, Store};
 use longshore_testkit::{Reply, hang, say, status};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
@@ -326,4 +329,34 @@ async fn an_unknown_model_of_the_operator_names_the_known_ones() {
     assert!(detail.contains("longshore/large") && detail.contains("longshore/small"), "{detail}");
     assert!(world.provider.requests().is_empty());
     world.engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_user_may_have_budgets_of_the_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = longshore_store::Keys::new(&Secret::new("test"), &[]);
+    let store: Arc<dyn Store> = Arc::new(longshore_store::Sqlite::open(&folder.path().join("db"), keys).unwrap());
+    let options = json!({"budget": {"day": {"cost_usd": 5}, "user": {"tokens": 7}}});
+    store
+        .create_user(User {
+            name: "ann".parse().unwrap(),
+            role: UserRole::User,
+            created_at: UtcTime(jiff::Timestamp::now()),
+            disabled_at: None,
+            options: serde_json::from_value(options).unwrap(),
+        })
+        .await
+        .unwrap();
+    let day = Limit { cost_usd: Some(1.0), tokens: Some(100) };
+    let common = SameForAll { limits: Limits { day, ..Limits::default() }, ..SameForAll::default() };
+    let budgets = StoredBudgets { store: Arc::clone(&store), common };
+    let own = budgets.limits(&Owner("ann".into())).await.unwrap();
+    assert_eq!(own.day, Limit { cost_usd: Some(5.0), tokens: Some(100) });
+    assert_eq!((own.user, own.conversation), (Limit { cost_usd: None, tokens: Some(7) }, Limit::default()));
+    for other in ["bob", "no name"] {
+        assert_eq!(budgets.limits(&Owner(other.into())).await.unwrap(), common.limits);
+    }
+    let wrong = json!({"budget": {"day": {"cost_usd": -1}}});
+    serde_json::from_value::<UserOptions>(wrong).unwrap_err();
+    store.close().await;
 }

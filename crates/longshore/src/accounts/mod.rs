@@ -48,12 +48,21 @@ enum UserAction {
         /// What the user may be: user, or admin, who may manage users.
         #[arg(long, default_value = "user")]
         role: UserRole,
-        /// What the user's workspaces are made from, as JSON: {"image": "…", "resource_limits": {"memory": "2g"}}.
+        /// What is decided for this user, as JSON: {"sandbox": {"image": "…"}, "max_workspaces": 3,
+        /// "budget": {"day": {"cost_usd": 5}}}.
         #[arg(long, value_name = "JSON")]
-        sandbox: Option<String>,
-        /// Workspaces that the user may have besides the own one.
-        #[arg(long, value_name = "N")]
-        max_workspaces: Option<u32>,
+        options: Option<String>,
+    },
+    /// Change what a user may be, or what is decided for the user.
+    Change {
+        /// The name.
+        name: UserName,
+        /// What the user may be from now on.
+        #[arg(long, required_unless_present = "options")]
+        role: Option<UserRole>,
+        /// What is decided for this user from now on, all of it, as JSON; see `longshore user add --help`.
+        #[arg(long, value_name = "JSON")]
+        options: Option<String>,
     },
     /// Show all users.
     List {

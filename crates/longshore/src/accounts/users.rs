@@ -13,13 +13,8 @@ use super::{Change, PAGE, UserAction, day, print_json, print_table, say};
 
 pub(super) async fn act(accounts: &Accounts, action: UserAction) -> Result<Option<Change>> {
     match action {
-        UserAction::Add { name, role, sandbox, max_workspaces } => {
-            let sandbox = sandbox.as_deref().map(serde_json::from_str).transpose();
-            // The message may quote a variable's value.
-            let sandbox = sandbox.map_err(|error| {
-                anyhow::anyhow!("--sandbox is not what a box is made from (JSON), at column {}", error.column())
-            })?;
-            let options = UserOptions { sandbox, max_workspaces };
+        UserAction::Add { name, role, options } => {
+            let options = options.as_deref().map(parsed).transpose()?.unwrap_or_default();
             let is_first = accounts.users(None, 1).await?.is_empty();
             let user = accounts.add_user(UserWish { name, role, options }).await?;
             say(&format!("Added {} ({}).", user.name, user.role.as_str()));
@@ -28,6 +23,13 @@ pub(super) async fn act(accounts: &Accounts, action: UserAction) -> Result<Optio
                 say("From its next start on, the server asks everybody for a key.");
             }
             Ok(Some(Change::of_user("user.create", &user.name)))
+        }
+        UserAction::Change { name, role, options } => {
+            let options = options.as_deref().map(parsed).transpose()?;
+            let change = UserChange { role, options, ..UserChange::new(UtcTime(Timestamp::now())) };
+            let user = accounts.change_user(&name, change).await?;
+            say(&format!("Changed {} ({}).", user.name, user.role.as_str()));
+            Ok(Some(Change::of_user("user.update", &name)))
         }
         UserAction::List { json } => list(accounts, json).await.map(|()| None),
         UserAction::Disable { name } => {
@@ -41,6 +43,16 @@ pub(super) async fn act(accounts: &Accounts, action: UserAction) -> Result<Optio
             Ok(Some(Change::of_user("user.update", &name).with("disabled", false)))
         }
     }
+}
+
+/// What is decided for a user. The message of the parser may quote a variable's value, so only the place is told.
+fn parsed(options: &str) -> Result<UserOptions> {
+    serde_json::from_str(options).map_err(|error| {
+        anyhow::anyhow!(
+            "--options is not what can be decided for a user (JSON), at column {}: see longshore user add --help",
+            error.column()
+        )
+    })
 }
 
 async fn set_disabled(accounts: &Accounts, name: &UserName, is_disabled: bool) -> Result<()> {

@@ -97,7 +97,7 @@ async fn what_makes_no_sense_is_refused() {
         (&["user", "add", "ann"][..], "already"),
         (&["user", "add", "a b"], "letters"),
         (&["user", "add", "bob", "--role", "king"], "user and admin"),
-        (&["user", "add", "bob", "--sandbox", "{\"env\": {\"A\": s3cr3t}}"], "JSON"),
+        (&["user", "add", "bob", "--options", "{\"env\": {\"A\": s3cr3t}}"], "JSON"),
         (&["user", "disable", "nobody"], "no user nobody"),
         (&["key", "create", "--user", "nobody"], "no user nobody"),
         (&["key", "create", "--user", "ann", "--scope", "admin"], "role admin"),

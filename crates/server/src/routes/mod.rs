@@ -14,7 +14,7 @@ mod models;
 mod sandbox;
 mod server_info;
 mod tools;
-mod usage;
+pub(crate) mod usage;
 
 use axum::Router;
 

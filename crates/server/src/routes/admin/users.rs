@@ -7,7 +7,7 @@ use longshore_protocol::{
     account::{User, UserName, UserOptions, UserRole},
     error::ErrorBody,
 };
-use longshore_store::UserChange;
+use longshore_store::{Owner, UserChange};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
@@ -18,7 +18,8 @@ use crate::{
     accounts::UserWish,
     audit::Trail,
     extract::{ApiJson, ApiPath, ApiQuery},
-    respond::Json,
+    respond::{Json, JsonWithNulls},
+    routes::usage::{PeriodQuery, UsageReport, report},
     routing::Routes,
     state::AppState,
 };
@@ -29,6 +30,7 @@ pub(super) fn router() -> Routes {
         .route(|| routes!(list_users))
         .route(|| routes!(get_user))
         .route(|| routes!(change_user))
+        .route(|| routes!(usage_of_user))
 }
 
 /// The name in a path.
@@ -120,4 +122,19 @@ async fn change_user(
     let user = state.accounts().change_user(&name, change).await?;
     state.authenticator().forget();
     Ok(Json(user))
+}
+
+/// What a user spent on models, and what is left of the budgets.
+#[utoipa::path(get, path = "/admin/users/{name}/usage", tag = "Admin", params(("name" = String, Path), PeriodQuery),
+    responses(
+        (status = 200, body = UsageReport),
+        (status = 404, body = ErrorBody, description = "Nobody has the name."),
+    ))]
+async fn usage_of_user(
+    State(state): State<AppState>,
+    ApiPath(Named { name }): ApiPath<Named>,
+    ApiQuery(query): ApiQuery<PeriodQuery>,
+) -> Result<JsonWithNulls<UsageReport>, ApiError> {
+    state.accounts().user(&name).await?;
+    Ok(JsonWithNulls(report(&state, &Owner(name.as_str().into()), &query).await?))
 }

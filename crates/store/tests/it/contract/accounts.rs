@@ -22,7 +22,7 @@ fn user(text: &str) -> User {
         role: UserRole::User,
         created_at: samples::time(1),
         disabled_at: None,
-        options: UserOptions { sandbox: Some(sandbox), max_workspaces: Some(3) },
+        options: UserOptions { sandbox: Some(sandbox), max_workspaces: Some(3), budget: None },
     }
 }
 
