@@ -92,7 +92,7 @@ async fn engine(folder: &Path) -> Result<(Engine, SandboxPlaces), Box<dyn Error>
     sandboxes.recover().await?;
     let places = SandboxPlaces::new(sandboxes, Arc::clone(&store));
     // What users name is not asked for on this machine and in its networks.
-    let http = longshore_outbound::Client::new(longshore_outbound::Options::default())?;
+    let http = longshore_outbound::Client::default();
     let parts = Parts {
         store,
         models: Models::new(ModelsOptions { http: http.clone(), ..ModelsOptions::default() }),

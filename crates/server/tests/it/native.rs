@@ -22,7 +22,7 @@ use crate::server::{Setup, TestServer, answer};
 /// An id that nobody has.
 const NOBODY: &str = "99999999-2222-3333-4444-555555555555";
 
-/// Knows Ann and Bob by keys that are their names: `ann`, `ann:read` for a key that only reads, and `ann@ID` for one that is
+/// Knows Ann and Bob by keys that are their names: `ann`, `ann:read` and `ann:write` for keys with one scope, and `ann@ID` for one that is
 /// bound to a workspace.
 #[derive(Debug)]
 struct Names;
@@ -34,6 +34,7 @@ impl Authenticator for Names {
         match key.split_once([':', '@']) {
             None => known(key),
             Some((name, "read")) => Ok(known(name)?.with(UserRole::User, vec![Scope::Read])),
+            Some((name, "write")) => Ok(known(name)?.with(UserRole::User, vec![Scope::Write])),
             Some((name, id)) => Ok(known(name)?.bound_to(id.parse().map_err(|_| Denied::Unknown)?)),
         }
     }
@@ -47,7 +48,9 @@ impl World {
         Self::with(Options::default()).await
     }
 
-    async fn with(options: Options) -> Self {
+    async fn with(mut options: Options) -> Self {
+        // All users are at one address, and some show wrong keys.
+        options.limits.wrong_keys_per_minute = 1000;
         Self(TestServer::of(Setup { options, authenticator: Arc::new(Names), ..Setup::default() }).await)
     }
 

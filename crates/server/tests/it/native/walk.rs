@@ -13,6 +13,7 @@ async fn no_route_gives_one_user_anything_of_another() {
     let world = World::start().await;
     let workspace = world.workspace("ann", MARK).await;
     let conversation = world.conversation("ann", MARK, json!({"workspace_id": id(&workspace)})).await;
+    let bound = format!("ann@{}", id(&world.workspace("ann", "other").await));
     let document: Value = serde_json::from_slice(&longshore_server::Server::openapi()).unwrap();
     let mut walked = 0;
     for (path, item) in document["paths"].as_object().unwrap() {
@@ -42,10 +43,13 @@ async fn no_route_gives_one_user_anything_of_another() {
             }
             // What Bob asked for comes back with its id; nothing else of Ann's does.
             assert!(!answer.to_string().contains(MARK), "{method} {path}: {answer}");
-            if !method.is_safe() {
-                let (status, answer) = world.ask("ann:read", method.clone(), &named, body).await;
-                assert_eq!(status, StatusCode::FORBIDDEN, "{method} {path}: {answer}");
+            if path.contains('{') {
+                let (status, answer) = world.ask(&bound, method.clone(), &named, body.clone()).await;
+                assert_eq!(status, StatusCode::NOT_FOUND, "{method} {path} with a bound key: {answer}");
             }
+            let too_little = if method.is_safe() { "ann:write" } else { "ann:read" };
+            let (status, answer) = world.ask(too_little, method.clone(), &named, body).await;
+            assert_eq!(status, StatusCode::FORBIDDEN, "{method} {path} as {too_little}: {answer}");
         }
     }
     assert!(walked >= 21, "only {walked} operations");

@@ -5,7 +5,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{NOBODY, World, id, own};
-use crate::server::answer;
+use crate::server::{answer, until};
 
 #[tokio::test]
 async fn a_workspace_is_made_used_and_deleted() {
@@ -35,8 +35,12 @@ async fn a_workspace_is_made_used_and_deleted() {
     let (_, info) = world.get("ann", &path).await;
     assert_eq!(info["status"], "ready");
     assert!(info["last_used_at"].is_string() && !info.to_string().contains("s3cr3t"), "{info}");
-    let (_, events) = world.get("ann", &format!("{path}/events")).await;
-    assert_eq!(events["items"].as_array().unwrap().last().unwrap()["state"], "ready", "{events}");
+    // What happened is written down beside the work.
+    until(async || {
+        let (_, events) = world.get("ann", &format!("{path}/events")).await;
+        (events["items"].as_array().unwrap().last()?["state"] == "ready").then_some(())
+    })
+    .await;
 
     assert_eq!(world.delete("ann", &path).await.0, StatusCode::NO_CONTENT);
     for (method, path) in [(Method::GET, path.clone()), (Method::DELETE, path.clone())] {

@@ -31,7 +31,7 @@ use crate::{
 const MAX_TOOLS: usize = 64;
 
 pub(super) fn router() -> Routes {
-    Routes::default().route(|| routes!(create_conversation))
+    Routes::default().route(|| routes!(begin_conversation))
 }
 
 /// Body of `POST /conversations`.
@@ -64,7 +64,7 @@ struct CreateConversation {
         (status = 409, body = ErrorBody, description = "The workspace cannot be used."),
         (status = 429, body = ErrorBody, description = "As many conversations run as may."),
     ))]
-async fn create_conversation(
+async fn begin_conversation(
     State(state): State<AppState>,
     principal: Principal,
     headers: HeaderMap,
