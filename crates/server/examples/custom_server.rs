@@ -17,7 +17,7 @@ use axum::{
     response::Response,
     routing::get,
 };
-use longshore_engine::{Clock, Engine, Parts, QueueLimits};
+use longshore_engine::{Clock, Engine, Parts, QueueLimits, SameForAll};
 use longshore_llm::{Models, ModelsOptions};
 use longshore_protocol::{Secret, sandbox::SandboxOptions};
 use longshore_sandbox::{Backends, LocalBackend, Sandboxes, Settings};
@@ -99,6 +99,7 @@ async fn engine(folder: &Path) -> Result<(Engine, SandboxPlaces), Box<dyn Error>
         tools: Registry::new(),
         workspaces: Arc::new(places.clone()),
         http,
+        budgets: Arc::new(SameForAll::default()),
         clock: Clock::system(),
     };
     let options = longshore_engine::Options {

@@ -122,9 +122,10 @@ impl AppState {
         self.authenticator().anybody().is_some() && client.is_none_or(|client| client.0.is_loopback())
     }
 
-    /// The model of conversations that name none.
+    /// The model of conversations that name none: the operator's.
     pub(crate) fn default_model(&self) -> Option<Llm> {
-        self.0.options.default_model.clone()
+        let model = self.engine().models().operator_default()?;
+        Some(Llm { model, ..Llm::default() })
     }
 
     pub(crate) fn activity(&self) -> &Activity {

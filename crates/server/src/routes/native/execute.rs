@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::here::Here;
-use crate::{ApiError, extract::ApiJson, respond::Json, routing::Routes, state::AppState};
+use crate::{ApiError, audit::Trail, extract::ApiJson, respond::Json, routing::Routes, state::AppState};
 
 /// Seconds that a command may take that says nothing of it.
 const DEFAULT_TIMEOUT: u64 = 300;
@@ -83,8 +83,10 @@ struct ExecutedCommand {
 async fn execute_command(
     State(state): State<AppState>,
     here: Here,
+    trail: Trail,
     ApiJson(wish): ApiJson<ExecuteCommand>,
 ) -> Result<Json<ExecutedCommand>, ApiError> {
+    trail.command(&wish.command, &state);
     let mut once = once(wish)?;
     let workspace = here.workspace(&state).await?;
     let own = here.sandboxes.info(here.owner(), here.at()).and_then(|made| made.options.timeout);

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
+use longshore_llm::{ModelsOptions, OperatedModel};
 use longshore_protocol::Llm;
-use longshore_server::Options;
 use longshore_testkit::{call, say};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{NOBODY, Names, World, id, own};
-use crate::server::{TestServer, answer, until};
+use crate::server::{Setup, TestServer, answer, until};
 
 #[tokio::test]
 async fn an_agent_works_in_the_workspace_that_is_named() {
@@ -110,10 +110,13 @@ async fn without_a_model_the_operators_is_taken_if_there_is_one() {
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(body["detail"].as_str().unwrap().contains("send llm"), "{body}");
     world.0.stop().await;
-    let model = Llm { model: "openai/operators".to_owned(), ..Llm::default() };
-    let world = World::with(Options { default_model: Some(model), ..Options::default() }).await;
+    let llm = Llm { model: "openai/operators".to_owned(), ..Llm::default() };
+    let operated = vec![OperatedModel { name: "small".to_owned(), llm, is_default: true }];
+    let models = ModelsOptions { operated, ..ModelsOptions::default() };
+    let setup = Setup { models, authenticator: Arc::new(Names), ..Setup::default() };
+    let world = World(TestServer::of(setup).await);
     let (status, info) = world.post("ann", "/conversations", json!({})).await;
-    assert_eq!((status, &info["model"]), (StatusCode::CREATED, &json!("openai/operators")), "{info}");
+    assert_eq!((status, &info["model"]), (StatusCode::CREATED, &json!("longshore/small")), "{info}");
     world.0.stop().await;
 }
 

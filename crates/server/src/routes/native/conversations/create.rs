@@ -23,7 +23,7 @@ use super::{
     said,
 };
 use crate::{
-    ApiError, Principal, boxed::own_workspace_id, extract::ApiJson, respond::Json,
+    ApiError, Principal, audit::Trail, boxed::own_workspace_id, extract::ApiJson, respond::Json,
     routes::conversations::create::within_reach, routing::Routes, state::AppState,
 };
 
@@ -67,6 +67,7 @@ struct CreateConversation {
 async fn begin_conversation(
     State(state): State<AppState>,
     principal: Principal,
+    trail: Trail,
     headers: HeaderMap,
     ApiJson(wish): ApiJson<CreateConversation>,
 ) -> Result<(StatusCode, Json<ConversationBody>), ApiError> {
@@ -81,7 +82,9 @@ async fn begin_conversation(
         ..LocalWorkspace::new(here.working_dir())
     };
     let mut start = StartConversation::new(agent, workspace);
-    start.conversation_id = Some(ConversationId(id_for(&headers, owner, "conversation")?));
+    let id = ConversationId(id_for(&headers, owner, "conversation")?);
+    start.conversation_id = Some(id);
+    trail.about("conversation", id.to_string());
     start.initial_message = message.map(said).transpose()?;
     start.max_iterations = max_iterations.unwrap_or(start.max_iterations);
     let start = within_reach(&state, &principal, start).await?;

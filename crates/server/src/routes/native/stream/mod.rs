@@ -5,8 +5,8 @@ mod socket;
 mod sse;
 
 use axum::{
-    extract::{Extension, State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection},
-    http::{HeaderMap, Method},
+    extract::{State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection},
+    http::{Extensions, HeaderMap, Method},
     response::Response,
 };
 use longshore_engine::{Replay, Subscription};
@@ -19,6 +19,7 @@ use self::frame::StreamFrame;
 use crate::{
     ApiError, Principal,
     accept::Seat,
+    audit::Trail,
     auth::{in_reach, principal},
     extract::{ApiPath, ApiQuery},
     protect::Client,
@@ -62,19 +63,20 @@ struct StreamQuery {
     ))]
 async fn stream(
     State(state): State<AppState>,
+    trail: Trail,
     headers: HeaderMap,
     path: Result<ApiPath<Id>, ApiError>,
     query: Result<ApiQuery<StreamQuery>, ApiError>,
-    client: Option<Extension<Client>>,
-    seat: Option<Extension<Seat>>,
+    extensions: Extensions,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
     let key = query.as_ref().ok().and_then(|query| query.0.session_api_key.clone());
-    let client = client.map(|client| client.0);
+    let client: Option<Client> = extensions.get().copied();
+    let seat: Option<Seat> = extensions.get().cloned();
     // Who asks comes before what is asked.
     let admission = match (&upgrade, &key) {
         (Err(_), None) => {
-            let principal = principal(&state, client, &Method::GET, &headers).await?;
+            let principal = principal(&state, &Method::GET, &headers, &extensions).await?;
             principal.require(Scope::Read)?;
             Admission::Granted(principal)
         }
@@ -85,9 +87,9 @@ async fn stream(
     match (upgrade, admission) {
         (Ok(upgrade), Admission::Granted(principal)) => {
             let reader = wish.read(&state, &principal).await?;
-            Ok(socket::open(state, upgrade, seat, wish, Admission::Granted(principal), Some(reader)))
+            Ok(socket::open(state, trail, upgrade, seat, wish, Admission::Granted(principal), Some(reader)))
         }
-        (Ok(upgrade), pending) => Ok(socket::open(state, upgrade, seat, wish, pending, None)),
+        (Ok(upgrade), pending) => Ok(socket::open(state, trail, upgrade, seat, wish, pending, None)),
         (Err(_), Admission::Granted(principal)) => Ok(sse::answer(&state, wish.read(&state, &principal).await?)),
         (Err(_), Admission::Pending(_)) => Err(ApiError::unauthorized()),
     }

@@ -1,9 +1,6 @@
 //! The stream over a WebSocket.
 
-use axum::{
-    extract::{Extension, WebSocketUpgrade},
-    response::Response,
-};
+use axum::{extract::WebSocketUpgrade, http::StatusCode, response::Response};
 use longshore_engine::{Closed, Subscription};
 use longshore_protocol::account::Scope;
 use serde::Deserialize;
@@ -12,6 +9,7 @@ use super::{Wish, frame::StreamFrame};
 use crate::{
     ApiError, Principal,
     accept::Seat,
+    audit::{Trail, UNWRITTEN},
     routes::native::conversations::{check_workspace, said},
     sockets::{
         NEEDS_WRITE,
@@ -32,22 +30,26 @@ struct Say {
 /// Opens the socket. `reader` is there if the key was.
 pub(super) fn open(
     state: AppState,
+    trail: Trail,
     upgrade: WebSocketUpgrade,
-    seat: Option<Extension<Seat>>,
+    seat: Option<Seat>,
     wish: Wish,
     admission: Admission,
     reader: Option<Subscription>,
 ) -> Response {
     open_socket(upgrade, &state.clone(), async move |socket| {
-        let mut connection = Connection::new(socket, seat.map(|seat| seat.0), &state);
-        let Some(principal) = admission.complete(&state, &mut connection).await else { return };
+        let mut connection = Connection::new(socket, seat, &state);
+        let Some(principal) = admission.complete(&state, &mut connection).await else {
+            return trail.refused(&state).await;
+        };
+        trail.opened(&state, &principal, Some(wish.id)).await;
         let reader = match reader {
             Some(reader) => Ok(reader),
             None => wish.read(&state, &principal).await,
         };
         match reader {
             Ok(reader) => {
-                let _ = serve(&state, &principal, wish, &mut connection, reader).await;
+                let _ = serve(&state, &trail, &principal, wish, &mut connection, reader).await;
             }
             Err(error) if error.status().is_client_error() => {
                 connection.close(close::NOT_FOUND, "Conversation not found").await;
@@ -59,6 +61,7 @@ pub(super) fn open(
 
 async fn serve(
     state: &AppState,
+    trail: &Trail,
     principal: &Principal,
     wish: Wish,
     connection: &mut Connection,
@@ -82,7 +85,7 @@ async fn serve(
             },
             text = connection.receive() => match text {
                 Some(text) if is_late_authentication(&text) => {}
-                Some(text) => if let Err(frame) = take(state, principal, wish, text.as_bytes()).await {
+                Some(text) => if let Err(frame) = take(state, trail, principal, wish, text.as_bytes()).await {
                     send(connection, frame).await?;
                 },
                 None => return Err(Gone),
@@ -99,7 +102,13 @@ async fn send(connection: &mut Connection, frame: StreamFrame) -> Result<(), Gon
 ///
 /// # Errors
 /// What is wrong with it, for this client alone.
-async fn take(state: &AppState, principal: &Principal, wish: Wish, text: &[u8]) -> Result<(), StreamFrame> {
+async fn take(
+    state: &AppState,
+    trail: &Trail,
+    principal: &Principal,
+    wish: Wish,
+    text: &[u8],
+) -> Result<(), StreamFrame> {
     state.activity().touch();
     let say: Say = crate::extract::parse(text).map_err(|problem| {
         let (code, sentence) = mistake(&problem);
@@ -108,8 +117,17 @@ async fn take(state: &AppState, principal: &Principal, wish: Wish, text: &[u8]) 
     if !principal.has(Scope::Write) {
         return Err(StreamFrame::error("Forbidden", NEEDS_WRITE));
     }
-    let refused = |error: ApiError| StreamFrame::error("MessageRefused", error.detail());
-    let message = said(say.message).map_err(refused)?;
-    check_workspace(state, principal.user(), wish.id).await.map_err(refused)?;
-    state.engine().send(principal.user(), wish.id, message).await.map_err(|error| refused(error.into()))
+    if state.audit().refuses_changes() {
+        return Err(StreamFrame::error("MessageRefused", UNWRITTEN));
+    }
+    let sent = send_message(state, principal, wish, say.message).await;
+    let status = sent.as_ref().map_or_else(ApiError::status, |()| StatusCode::OK);
+    trail.messaged(state, wish.id, status).await;
+    sent.map_err(|error| StreamFrame::error("MessageRefused", error.detail()))
+}
+
+async fn send_message(state: &AppState, principal: &Principal, wish: Wish, message: String) -> Result<(), ApiError> {
+    let message = said(message)?;
+    check_workspace(state, principal.user(), wish.id).await?;
+    Ok(state.engine().send(principal.user(), wish.id, message).await?)
 }

@@ -23,7 +23,8 @@ use super::{
     refused,
 };
 use crate::{
-    ApiError, Principal, accounts::AccountError, extract::ApiJson, respond::Json, routing::Routes, state::AppState,
+    ApiError, Principal, accounts::AccountError, audit::Trail, extract::ApiJson, respond::Json, routing::Routes,
+    state::AppState,
 };
 
 /// Bytes of the name of a folder.
@@ -72,6 +73,7 @@ struct CreateWorkspace {
 async fn create_workspace(
     State(state): State<AppState>,
     principal: Principal,
+    trail: Trail,
     headers: HeaderMap,
     ApiJson(wish): ApiJson<CreateWorkspace>,
 ) -> Result<(StatusCode, Json<WorkspaceInfo>), ApiError> {
@@ -86,6 +88,7 @@ async fn create_workspace(
     let created_at = UtcTime(Timestamp::now());
     let row = WorkspaceRow { id, owner: owner.clone(), created_at, working_dir, options };
     let most = most(&state, owner).await?;
+    trail.about("workspace", id.to_string());
     let (status, row) = if store.create_workspace(row.clone(), most).await? {
         (StatusCode::CREATED, row)
     } else if let Some(row) = store.workspace(owner, id).await? {
