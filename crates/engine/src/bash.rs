@@ -11,6 +11,7 @@
 //! lives on. The exit code is the shell's own if the shell ended in time.
 
 mod decode;
+mod once;
 mod run;
 mod watch;
 
@@ -23,6 +24,7 @@ use longshore_protocol::{
 };
 use longshore_store::{At, BashQuery, Owner, Page, Store};
 use longshore_workspace::Workspace;
+pub use once::{Captured, Finished, Once};
 use parking_lot::Mutex;
 use tokio::{
     sync::{Semaphore, oneshot},
@@ -99,6 +101,9 @@ pub enum Error {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] longshore_store::Error),
+    /// The place failed.
+    #[error(transparent)]
+    Workspace(#[from] longshore_workspace::Error),
 }
 
 /// Runs commands and keeps what they say.

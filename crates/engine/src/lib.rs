@@ -45,7 +45,7 @@ use longshore_tools::Registry;
 use longshore_workspace::Workspace;
 pub use observer::Observer;
 pub use queue::{QueueLimits, Runs};
-pub use subscription::{Replay, Subscription};
+pub use subscription::{Replay, Subscription, Told};
 use tokio::sync::broadcast;
 use uuid::Uuid;
 

@@ -26,6 +26,17 @@ pub enum Replay {
     All,
     /// Those from this time on.
     Since(EventTime),
+    /// Those after this position of the log.
+    After(Seq),
+}
+
+/// Something that a reader is told.
+#[derive(Debug, Clone)]
+pub struct Told {
+    /// Its position in the log; none if it is not stored.
+    pub seq: Option<Seq>,
+    /// The JSON text of an event.
+    pub json: Arc<str>,
 }
 
 /// A reader of a conversation: first its whole state, then the events that it asked for, then what happens.
@@ -37,7 +48,7 @@ pub struct Subscription {
     live: Arc<Live>,
     store: Arc<dyn Store>,
     wake: watch::Receiver<u64>,
-    queue: VecDeque<Arc<str>>,
+    queue: VecDeque<Told>,
     /// The position in the feed.
     index: u64,
     /// The next event to give out.
@@ -62,9 +73,10 @@ impl Subscription {
         let next_seq = match replay {
             Replay::Nothing => tail,
             Replay::All => 0,
+            Replay::After(seq) => seq.saturating_add(1).min(tail),
             Replay::Since(time) => first_since(&*store, &live, time).await?.unwrap_or(tail).min(tail),
         };
-        let queue = VecDeque::from([live.full_state(&snapshot)]);
+        let queue = VecDeque::from([Told { seq: None, json: live.full_state(&snapshot) }]);
         Ok(Self { live, store, wake, queue, index, next_seq, stored_until: tail, owes_state: false, _reader: reader })
     }
 
@@ -73,6 +85,14 @@ impl Subscription {
     /// # Errors
     /// Why no more will come.
     pub async fn next(&mut self) -> Result<Arc<str>, Closed> {
+        self.next_told().await.map(|told| told.json)
+    }
+
+    /// As [`Subscription::next`], with the event's position in the log.
+    ///
+    /// # Errors
+    /// Why no more will come.
+    pub async fn next_told(&mut self) -> Result<Told, Closed> {
         loop {
             if let Some(frame) = self.queue.pop_front() {
                 return Ok(frame);
@@ -86,7 +106,7 @@ impl Subscription {
                 && let Some(snapshot) = self.live.snapshot_at(self.index)
             {
                 self.owes_state = false;
-                return Ok(self.live.full_state(&snapshot));
+                return Ok(Told { seq: None, json: self.live.full_state(&snapshot) });
             }
             self.wake.mark_unchanged();
             match self.live.feed.read(self.index, BATCH) {
@@ -115,10 +135,10 @@ impl Subscription {
         match frame {
             Frame::Durable(seq, json) if seq >= self.next_seq => {
                 self.next_seq = seq + 1;
-                self.queue.push_back(json);
+                self.queue.push_back(Told { seq: Some(seq), json });
             }
             Frame::Durable(..) => {}
-            Frame::Transient(json) => self.queue.push_back(json),
+            Frame::Transient(json) => self.queue.push_back(Told { seq: None, json }),
         }
     }
 
@@ -134,7 +154,7 @@ impl Subscription {
         }
         let Some(last) = events.last() else { return Err(Closed::Deleted) };
         self.next_seq = last.seq + 1;
-        self.queue.extend(events.into_iter().map(|event| event.json));
+        self.queue.extend(events.into_iter().map(|event| Told { seq: Some(event.seq), json: event.json }));
         Ok(())
     }
 }

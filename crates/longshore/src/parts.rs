@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use longshore_engine::{Clock, Engine, Options, Parts, QueueLimits, StoredBudgets};
 use longshore_llm::{Models, ModelsOptions, Turn};
 use longshore_sandbox::Sandboxes;
-use longshore_server::{Limits, SandboxPlaces, StoredOptions};
+use longshore_server::{Limits, SandboxPlaces};
 use longshore_store::{Keys, Sqlite, Store};
 use longshore_tools::Registry;
 use longshore_workspace::{Command, LocalOptions, guard::Guard};
@@ -77,8 +77,7 @@ pub(crate) async fn build(plan: Plan, environment: &Environment) -> Result<Built
     let local = LocalOptions { pass_env, guard: Some(guard()?), ..LocalOptions::new(&own_folder) };
     let maker = Maker { config: &config, environment, data_dir: &data_dir, local, has_users };
     let sandboxes = maker.sandboxes(Arc::clone(&store)).await?;
-    let factory = Arc::new(StoredOptions(Arc::clone(&store)));
-    let places = SandboxPlaces::new(sandboxes.clone(), Arc::clone(&store), factory);
+    let places = SandboxPlaces::new(sandboxes.clone(), Arc::clone(&store));
     let budgets = Arc::new(StoredBudgets { store: Arc::clone(&store), common: config.budget.for_all() });
     let parts = Parts {
         store,

@@ -151,7 +151,7 @@ impl Serving {
         }
         let authenticator = Arc::new(Chain(vec![Arc::new(StaticKeys::new(keys)), Arc::new(stored)]));
         let scheme = if options.tls.is_some() { "https" } else { "http" };
-        let server = Server::new(options, authenticator, Arc::new(places), engine);
+        let server = Server::builder(engine, places).options(options).authenticator(authenticator).build();
         let address = listener.local_addr().context("the address is not known")?;
         tracing::info!(%address, data_dir = %data_dir.display(), "Longshore serves at {scheme}://{address} (docs at /docs)");
         server.serve(listener, shutdown).await.context("the server stopped")?;

@@ -214,6 +214,37 @@ pub struct StartConversation {
     pub conversation_runtime: Option<String>,
 }
 
+impl StartConversation {
+    /// A conversation of `agent` in `workspace`, with nothing said yet.
+    pub fn new(agent: Agent, workspace: LocalWorkspace) -> Self {
+        Self {
+            agent: Some(agent),
+            agent_settings: None,
+            agent_profile_id: None,
+            workspace,
+            worktree: false,
+            conversation_id: None,
+            parent_conversation_id: None,
+            confirmation_policy: ConfirmationPolicy::default(),
+            security_analyzer: None,
+            initial_message: None,
+            max_iterations: default_max_iterations(),
+            stuck_detection: true,
+            secrets: IndexMap::new(),
+            secrets_encrypted: false,
+            tool_module_qualnames: IndexMap::new(),
+            client_tools: Vec::new(),
+            agent_definitions: Vec::new(),
+            plugins: None,
+            hook_config: None,
+            tags: IndexMap::new(),
+            user_id: None,
+            autotitle: true,
+            conversation_runtime: None,
+        }
+    }
+}
+
 fn yes() -> bool {
     true
 }

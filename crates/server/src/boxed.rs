@@ -8,19 +8,28 @@ use longshore_protocol::{ConversationId, conversation::LocalWorkspace, sandbox::
 use longshore_sandbox::{Error as SandboxError, Sandboxes};
 use longshore_store::{At, Owner, Store};
 use longshore_workspace::{Error, Workspace};
+use parking_lot::RwLock;
 use uuid::Uuid;
 
 use crate::{Principal, Workspaces};
 
 /// Decides what users' workspaces are made from where the users say nothing.
 #[async_trait]
-pub trait WorkspaceFactory: fmt::Debug + Send + Sync {
+pub trait WorkspaceFactory: Send + Sync {
     /// What a workspace of `user` is made from; what is left out is the operator's default, which is also the most that
     /// there may be.
     ///
     /// # Errors
     /// Why it is not known now, in words for the user.
     async fn options(&self, user: &Owner) -> Result<SandboxOptions, String>;
+}
+
+/// A function of the user will do, where nothing has to be waited for.
+#[async_trait]
+impl<F: Fn(&Owner) -> SandboxOptions + Send + Sync> WorkspaceFactory for F {
+    async fn options(&self, user: &Owner) -> Result<SandboxOptions, String> {
+        Ok(self(user))
+    }
 }
 
 /// What is stored with the user.
@@ -37,22 +46,36 @@ impl WorkspaceFactory for StoredOptions {
 }
 
 /// Gives every user a box, and every conversation that of its user, one of its own, or a workspace that the user made.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct SandboxPlaces {
     sandboxes: Sandboxes,
     store: Arc<dyn Store>,
-    factory: Arc<dyn WorkspaceFactory>,
+    /// Shared by all clones: the engine has one.
+    factory: Arc<RwLock<Arc<dyn WorkspaceFactory>>>,
+}
+
+impl fmt::Debug for SandboxPlaces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SandboxPlaces").field("sandboxes", &self.sandboxes).finish_non_exhaustive()
+    }
 }
 
 impl SandboxPlaces {
-    /// Places in `sandboxes`, made as `factory` says. `store` has the workspaces that users made.
-    pub fn new(sandboxes: Sandboxes, store: Arc<dyn Store>, factory: Arc<dyn WorkspaceFactory>) -> Self {
-        Self { sandboxes, store, factory }
+    /// Places in `sandboxes`. `store` has the workspaces that users made, and what places are made from.
+    pub fn new(sandboxes: Sandboxes, store: Arc<dyn Store>) -> Self {
+        let factory: Arc<dyn WorkspaceFactory> = Arc::new(StoredOptions(Arc::clone(&store)));
+        Self { sandboxes, store, factory: Arc::new(RwLock::new(factory)) }
+    }
+
+    /// Lets `factory` decide what places are made from that are made from now on.
+    pub fn decide_by(&self, factory: Arc<dyn WorkspaceFactory>) {
+        *self.factory.write() = factory;
     }
 
     /// What a place of `user` is made from that is wished for like this.
     async fn options(&self, user: &Owner, wish: Option<&SandboxOptions>) -> Result<SandboxOptions, String> {
-        let options = self.factory.options(user).await?;
+        let factory = Arc::clone(&self.factory.read());
+        let options = factory.options(user).await?;
         Ok(wish.cloned().unwrap_or_default().or(&options))
     }
 
@@ -108,9 +131,21 @@ impl longshore_engine::Workspaces for SandboxPlaces {
         conversation: ConversationId,
         workspace: &LocalWorkspace,
     ) -> Result<Opened, Error> {
-        let options = self.options_at(owner, workspace).await.map_err(unusable)?;
         let at = self.sandboxes.at(workspace, conversation);
+        let is_deleted = match workspace.workspace_id {
+            Some(id) => self.store.workspace(owner, id).await.map_err(unusable)?.is_none(),
+            None => false,
+        };
+        let options = if is_deleted {
+            SandboxOptions::default()
+        } else {
+            self.options_at(owner, workspace).await.map_err(unusable)?
+        };
         let place = self.sandboxes.place(owner, at, &options, Path::new(&workspace.working_dir)).map_err(unusable)?;
+        if is_deleted {
+            // The conversation can still be read; whoever works there is told.
+            self.sandboxes.forget(owner, at).await.map_err(unusable)?;
+        }
         let tools_dir = place.tools_dir();
         // Nothing happens to a place without isolation.
         let news = tools_dir.is_some().then(|| self.sandboxes.watch(&place));
@@ -141,6 +176,10 @@ impl Workspaces for SandboxPlaces {
     fn at(&self, principal: &Principal) -> At {
         let bound = principal.workspace().filter(|id| *id != own_workspace_id(principal.user()));
         bound.map_or(At::Own, At::Workspace)
+    }
+
+    async fn wished(&self, user: &Owner, wish: SandboxOptions) -> Result<SandboxOptions, String> {
+        self.options(user, Some(&wish)).await
     }
 
     fn sandboxes(&self) -> Option<Sandboxes> {

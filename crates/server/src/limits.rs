@@ -103,6 +103,8 @@ limits! {
     max_queued_runs = 1024, "429 with `Retry-After`; the message is kept";
     /// Runs of one user in the queue; 0 for no queue.
     max_queued_runs_per_user = 256, "429 with `Retry-After`; the message is kept";
+    /// Workspaces of one user besides the own one, where nothing else is decided for the user.
+    max_workspaces_per_user = 20, "409";
 }
 
 /// A limit that makes no sense.

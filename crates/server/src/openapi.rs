@@ -61,6 +61,7 @@ fn document() -> utoipa::openapi::OpenApi {
     document.merge(routes::open().openapi());
     let open: Vec<_> = document.paths.paths.keys().cloned().collect();
     document.merge(routes::api().openapi());
+    document.merge(routes::streams().openapi());
     document.merge(routes::admin().openapi());
     let components = document.components.get_or_insert_default();
     for (name, schema) in [

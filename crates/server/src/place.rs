@@ -8,9 +8,9 @@ use std::{
 use async_trait::async_trait;
 use axum::{extract::FromRequestParts, http::request::Parts};
 use longshore_engine::bash::Scope;
-use longshore_protocol::ConversationId;
+use longshore_protocol::{ConversationId, sandbox::SandboxOptions};
 use longshore_sandbox::Sandboxes;
-use longshore_store::At;
+use longshore_store::{At, Owner};
 use longshore_workspace::Workspace;
 use serde::Deserialize;
 
@@ -28,6 +28,14 @@ pub trait Workspaces: std::fmt::Debug + Send + Sync {
     /// Which of the user's places that is.
     fn at(&self, _principal: &Principal) -> At {
         At::Own
+    }
+
+    /// What a workspace of `user` is made from that is wished for like this: the user's own options where the wish has none.
+    ///
+    /// # Errors
+    /// Why they are not known now, in words for the user.
+    async fn wished(&self, _user: &Owner, wish: SandboxOptions) -> Result<SandboxOptions, String> {
+        Ok(wish)
     }
 
     /// The boxes behind the workspaces, if they are in boxes.
@@ -73,7 +81,7 @@ impl Place {
     }
 
     /// The path itself if it is absolute and leads to a place in the workspace's folder, symbolic links followed.
-    async fn inside(&self, path: PathBuf, refusal: &str) -> Result<PathBuf, ApiError> {
+    pub(crate) async fn inside(&self, path: PathBuf, refusal: &str) -> Result<PathBuf, ApiError> {
         let refuse = || ApiError::unprocessable(refusal);
         if !path.is_absolute() {
             return Err(refuse());
@@ -150,7 +158,6 @@ impl Place {
 mod tests {
     use std::os::unix::fs::symlink;
 
-    use longshore_store::Owner;
     use longshore_workspace::{Local, LocalOptions};
 
     use super::*;

@@ -45,11 +45,15 @@ impl Routes {
         self
     }
 
-    /// The routes alone.
+    /// The routes alone. The document cannot say that a parameter has slashes in it; one with the name `path`, at the end, has.
     pub(crate) fn router(&self) -> Router<AppState> {
         let described = self.described.iter().fold(Router::new(), |router, (prefix, make)| {
             let (_, paths, methods) = make();
-            paths.paths.keys().fold(router, |router, path| router.route(&format!("{prefix}{path}"), methods.clone()))
+            paths.paths.keys().fold(router, |router, path| {
+                let path = format!("{prefix}{path}");
+                let path = path.strip_suffix("{path}").map_or(path.clone(), |before| format!("{before}{{*path}}"));
+                router.route(&path, methods.clone())
+            })
         });
         self.aliases.iter().fold(described, |router, (path, make)| router.route(path, make().2))
     }

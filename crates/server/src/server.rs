@@ -10,9 +10,10 @@ use longshore_engine::{
 use tokio::net::TcpListener;
 
 use crate::{
-    Activity, ApiError, Authenticator, Options, Workspaces, accept,
+    Activity, ApiError, SandboxPlaces, accept,
     audit::audit,
     auth::{require_admin, require_principal},
+    builder::{Extensions, ServerBuilder},
     front::front,
     openapi, routes, sockets,
     state::AppState,
@@ -25,6 +26,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Server {
     state: AppState,
+    extensions: Arc<Extensions>,
 }
 
 impl fmt::Debug for Server {
@@ -34,36 +36,43 @@ impl fmt::Debug for Server {
 }
 
 impl Server {
-    /// A server of the conversations of `engine`, which lets in whom `authenticator` knows, and outside of conversations
-    /// acts in the workspaces that `workspaces` gives.
-    pub fn new(
-        options: Options,
-        authenticator: Arc<dyn Authenticator>,
-        workspaces: Arc<dyn Workspaces>,
-        engine: Engine,
-    ) -> Self {
+    /// A server of the conversations of `engine`, which outside of conversations acts in `places`: the same that the engine
+    /// was given.
+    pub fn builder(engine: Engine, places: SandboxPlaces) -> ServerBuilder {
+        ServerBuilder::new(engine, places)
+    }
+
+    pub(crate) fn new(builder: ServerBuilder) -> Self {
+        let ServerBuilder { engine, workspaces, options, authenticator, extensions, .. } = builder;
         let bash = BashService::new(engine.store(), Limits::default());
-        Self { state: AppState::new(options, authenticator, workspaces, engine, bash) }
+        let state = AppState::new(options, authenticator, workspaces, engine, bash);
+        Self { state, extensions: Arc::new(extensions) }
     }
 
     /// The routes.
+    ///
+    /// # Panics
+    /// If an extra route has the path of another.
     pub fn router(&self) -> Router {
         let state = self.state.clone();
         let logged = || from_fn_with_state(state.clone(), audit);
-        let api = routes::api().router().route_layer(from_fn_with_state(state.clone(), require_principal));
+        let guard = from_fn_with_state(state.clone(), require_principal);
+        let api = routes::api().router().merge(self.extensions.guarded()).route_layer(guard);
         let admin = routes::admin().router().route_layer(from_fn_with_state(state.clone(), require_admin));
-        routes::open()
+        let all = routes::open()
             .router()
             .merge(api.route_layer(logged()))
             .merge(admin.route_layer(logged()))
             .merge(routes::pages())
+            .merge(routes::streams().router().route_layer(logged()))
             .merge(sockets::router().route_layer(logged()))
+            .merge(self.extensions.open())
             .fallback(async || ApiError::not_found("Not Found"))
             .method_not_allowed_fallback(async || {
                 ApiError::new(axum::http::StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
             })
-            .layer(from_fn_with_state(state.clone(), front))
-            .with_state(state)
+            .with_state(state.clone());
+        self.extensions.wrap(all).layer(from_fn_with_state(state, front))
     }
 
     /// Serves until `shutdown` is ready, then closes sockets with 1012, ends commands and returns within two seconds.

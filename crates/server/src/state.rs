@@ -8,6 +8,7 @@ use std::{
 
 use axum::body::Bytes;
 use longshore_engine::{Engine, bash::BashService};
+use longshore_protocol::Llm;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -119,6 +120,12 @@ impl AppState {
     /// Whether a client is on the machine of a server without keys, and therefore is not counted.
     pub(crate) fn trusts(&self, client: Option<Client>) -> bool {
         self.authenticator().anybody().is_some() && client.is_none_or(|client| client.0.is_loopback())
+    }
+
+    /// The model of conversations that name none: the operator's.
+    pub(crate) fn default_model(&self) -> Option<Llm> {
+        let model = self.engine().models().operator_default()?;
+        Some(Llm { model, ..Llm::default() })
     }
 
     pub(crate) fn activity(&self) -> &Activity {

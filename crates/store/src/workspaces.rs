@@ -27,6 +27,12 @@ pub trait WorkspaceRows {
     /// [`Error::Damaged`].
     async fn workspaces(&self, owner: &Owner, from: Option<Uuid>, limit: usize) -> Result<Page<WorkspaceRow>, Error>;
 
+    /// Changes what the boxes of a workspace are made from; false if there is no such workspace.
+    ///
+    /// # Errors
+    /// [`Error`].
+    async fn set_workspace_options(&self, owner: &Owner, id: Uuid, options: SandboxOptions) -> Result<bool, Error>;
+
     /// Removes a workspace; false if there was none. Conversations in it stay.
     ///
     /// # Errors

@@ -23,7 +23,7 @@ use longshore_protocol::{
     tool::{ToolDefinition, ToolSchema},
 };
 use longshore_workspace::Workspace;
-pub use registry::{Registry, UnknownTool};
+pub use registry::{Registry, UnknownTool, usual_agent};
 use tokio_util::sync::CancellationToken;
 
 /// Something an agent can do.

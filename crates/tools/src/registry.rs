@@ -2,12 +2,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use longshore_protocol::tool::ToolSpec;
+use longshore_protocol::{Agent, Llm, agent::AgentContext, tool::ToolSpec};
 
 use crate::{Context, Tool, file_editor::FileEditor, task_tracker::TaskTracker, terminal};
 
 /// The names that make a tool, in the order that clients are told.
 const NAMES: [&str; 3] = ["terminal", "file_editor", "task_tracker"];
+
+/// An agent of `llm` with what agents have for whom nobody chose: all tools of this crate.
+pub fn usual_agent(llm: Llm) -> Agent {
+    let tools = NAMES.map(ToolSpec::new).to_vec();
+    Agent { agent_context: Some(AgentContext::default()), ..Agent::new(llm, tools) }
+}
 
 /// Makes tools by name.
 #[derive(Debug, Clone, Default)]

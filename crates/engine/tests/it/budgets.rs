@@ -285,7 +285,7 @@ const KEY: &str = "operators-key-that-nobody-sees";
 async fn the_key_of_the_operators_model_is_nowhere() {
     let operated = |provider: &longshore_testkit::ScriptedServer| {
         let mut llm = provider.llm("theirs");
-        llm.api_key = Some(longshore_protocol::Secret::new(KEY));
+        llm.api_key = Some(Secret::new(KEY));
         vec![OperatedModel { name: "default".to_owned(), llm, is_default: true }]
     };
     let world = World::with_budgets(same(Limits::default()), operated);

@@ -3,7 +3,6 @@
 use std::{fs::File, io::Read as _, path::Path};
 
 use anyhow::{Context as _, Result};
-use indexmap::IndexMap;
 use longshore_engine::{Clock, Engine, Replay, Skills};
 use longshore_protocol::{
     Agent, Llm,
@@ -12,9 +11,9 @@ use longshore_protocol::{
         AlwaysConfirm, ConfirmRisky, ConfirmationPolicy, LLMSecurityAnalyzer, NeverConfirm, Risk, SecurityAnalyzer,
     },
     conversation::{ExecutionStatus, LocalWorkspace, StartConversation},
-    tool::ToolSpec,
 };
 use longshore_store::{Commit, EventQuery, Owner};
+use longshore_tools::usual_agent;
 
 use super::{
     folder::Folder,
@@ -53,29 +52,11 @@ pub(crate) async fn begin(
     let (skill, was_cut) = project_skill(folder.workspace())?;
     let confirm = options.confirm.unwrap_or(if is_terminal() { Confirm::Risky } else { Confirm::Never });
     let wish = StartConversation {
-        agent: Some(agent(llm, skill)),
-        agent_settings: None,
-        agent_profile_id: None,
-        workspace: LocalWorkspace::new(folder.working_dir().to_string_lossy()),
-        worktree: false,
         conversation_id: Some(folder.id),
-        parent_conversation_id: None,
         confirmation_policy: policy(confirm),
         security_analyzer: Some(SecurityAnalyzer::from(LLMSecurityAnalyzer {})),
-        initial_message: None,
         max_iterations: options.max_iterations.unwrap_or(MAX_ITERATIONS),
-        stuck_detection: true,
-        secrets: IndexMap::new(),
-        secrets_encrypted: false,
-        tool_module_qualnames: IndexMap::new(),
-        client_tools: Vec::new(),
-        agent_definitions: Vec::new(),
-        plugins: None,
-        hook_config: None,
-        tags: IndexMap::new(),
-        user_id: None,
-        autotitle: true,
-        conversation_runtime: None,
+        ..StartConversation::new(agent(llm, skill), LocalWorkspace::new(folder.working_dir().to_string_lossy()))
     };
     let created = Box::pin(engine.create(&owner(), wish, Skills::Trimmed)).await;
     created.context("the conversation cannot be made")?;
@@ -185,9 +166,8 @@ fn recap(folder: &Folder, progress: &Progress) -> Vec<Line> {
 }
 
 fn agent(llm: Llm, skill: Option<Skill>) -> Agent {
-    let tools = ["terminal", "file_editor", "task_tracker"].map(ToolSpec::new).to_vec();
     let context = AgentContext { skills: skill.into_iter().collect(), ..AgentContext::default() };
-    Agent { agent_context: Some(context), ..Agent::new(llm, tools) }
+    Agent { agent_context: Some(context), ..usual_agent(llm) }
 }
 
 fn policy(confirm: Confirm) -> ConfirmationPolicy {

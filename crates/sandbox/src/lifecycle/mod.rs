@@ -119,7 +119,15 @@ impl Sandboxes {
     /// # Errors
     /// [`Error::Invalid`] says which option cannot be had.
     pub fn check(&self, wish: &SandboxOptions) -> Result<(), Error> {
-        plan::plan(&self.shared.settings, &self.shared.backends, wish).map(drop)
+        self.options(wish).map(drop)
+    }
+
+    /// What a box is made from that is wished for like this: the operator's choices where the wish has none.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] says which option cannot be had.
+    pub fn options(&self, wish: &SandboxOptions) -> Result<SandboxOptions, Error> {
+        plan::plan(&self.shared.settings, &self.shared.backends, wish).map(|plan| plan.options)
     }
 
     /// Whether what the operator set makes sense: boxes of those who ask for nothing, pools, networks.

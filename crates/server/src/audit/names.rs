@@ -6,7 +6,7 @@ use axum::http::Method;
 pub(super) const UNNAMED: &str = "request";
 
 /// Every route that changes something, without `/api` and without the conversation that it may be below.
-const ACTIONS: [(&str, &str, &str); 27] = [
+const ACTIONS: [(&str, &str, &str); 36] = [
     ("POST", "/admin/users", "user.create"),
     ("PATCH", "/admin/users/{name}", "user.update"),
     ("POST", "/admin/users/{name}/keys", "key.create"),
@@ -34,6 +34,15 @@ const ACTIONS: [(&str, &str, &str); 27] = [
     ("DELETE", "/sandbox", "sandbox.delete"),
     ("POST", "/sandbox/pause", "sandbox.pause"),
     ("POST", "/sandbox/resume", "sandbox.resume"),
+    ("POST", "/conversations/{conversation_id}/messages", MESSAGE),
+    ("POST", "/workspaces", "workspace.create"),
+    ("PATCH", "/workspaces/{workspace_id}", "workspace.update"),
+    ("DELETE", "/workspaces/{workspace_id}", "workspace.delete"),
+    ("POST", "/workspaces/{workspace_id}/execute", EXECUTE),
+    ("POST", "/workspaces/{workspace_id}/pause", "workspace.pause"),
+    ("POST", "/workspaces/{workspace_id}/resume", "workspace.resume"),
+    ("PUT", "/workspaces/{workspace_id}/files/{*path}", "file.write"),
+    ("DELETE", "/workspaces/{workspace_id}/files/{*path}", "file.delete"),
 ];
 
 /// A command of a user is started.

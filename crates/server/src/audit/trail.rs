@@ -7,7 +7,7 @@ use axum::{
     http::{HeaderMap, StatusCode, request::Parts},
 };
 use jiff::Timestamp;
-use longshore_protocol::{ConversationId, UtcTime, bash::ExecuteBash};
+use longshore_protocol::{ConversationId, UtcTime};
 use longshore_store::AuditEntry;
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -73,8 +73,8 @@ impl Trail {
     }
 
     /// A command that is to be executed: its hash and length, and its text only if the operator wants that.
-    pub(crate) fn command(&self, request: &ExecuteBash, state: &AppState) {
-        let details = described(request, state);
+    pub(crate) fn command(&self, command: &str, state: &AppState) {
+        let details = described(command, state);
         self.0.told.lock().details.extend(details);
     }
 
@@ -162,8 +162,7 @@ fn request_id(headers: &HeaderMap) -> Option<String> {
 }
 
 /// A command's hash and length, and its text only if the operator wants that.
-pub(crate) fn described(request: &ExecuteBash, state: &AppState) -> Details {
-    let command = &*request.command;
+pub(crate) fn described(command: &str, state: &AppState) -> Details {
     let hash = Sha256::digest(command.as_bytes()).iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
     let mut details = vec![("command_sha256", hash.into()), ("command_bytes", command.len().into())];
     if state.options().audit.commands {

@@ -59,7 +59,11 @@ pub(crate) async fn in_reach(state: &AppState, principal: &Principal, id: Conver
     }
 }
 
-async fn principal(
+/// Who asks.
+///
+/// # Errors
+/// 401, and 429 for too many requests.
+pub(crate) async fn principal(
     state: &AppState,
     method: &Method,
     headers: &HeaderMap,

@@ -14,7 +14,7 @@ use std::fmt;
 use async_trait::async_trait;
 use axum::http::{HeaderMap, StatusCode, header::AUTHORIZATION};
 pub use chain::Chain;
-pub(crate) use guard::{in_reach, require_admin, require_principal};
+pub(crate) use guard::{in_reach, principal, require_admin, require_principal};
 pub use keys::StaticKeys;
 pub use principal::Principal;
 pub use stored::{StoredKeys, new_key};

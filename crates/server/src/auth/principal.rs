@@ -7,7 +7,7 @@ use longshore_protocol::account::{Scope, UserRole};
 use longshore_store::Owner;
 use uuid::Uuid;
 
-use crate::{ApiError, state::AppState};
+use crate::ApiError;
 
 /// Somebody who may use the server. Only authenticators make one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,10 +98,10 @@ impl Principal {
     }
 }
 
-impl FromRequestParts<AppState> for Principal {
+impl<S: Sync> FromRequestParts<S> for Principal {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _state: &AppState) -> Result<Self, Self::Rejection> {
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
         parts.extensions.get().cloned().ok_or_else(ApiError::unauthorized)
     }
 }

@@ -1,9 +1,9 @@
 //! What the server answers, one file per operation or tight group, under the resource's name.
 
-mod admin;
+pub(crate) mod admin;
 mod audit;
 pub(crate) mod bash;
-mod conversations;
+pub(crate) mod conversations;
 mod docs;
 pub(crate) mod file;
 pub(crate) mod git;
@@ -11,7 +11,8 @@ mod health;
 mod me;
 mod metrics;
 mod models;
-mod sandbox;
+mod native;
+pub(crate) mod sandbox;
 mod server_info;
 mod tools;
 pub(crate) mod usage;
@@ -32,6 +33,7 @@ pub(crate) fn api() -> Routes {
         .merge(conversations::router())
         .merge(file::folders())
         .merge(me::router())
+        .merge(native::router())
         .merge(tools::router())
         .merge(models::router())
         .merge(usage::router())
@@ -41,6 +43,11 @@ pub(crate) fn api() -> Routes {
 
 fn of_place() -> Routes {
     Routes::default().merge(bash::router()).merge(file::router()).merge(git::router()).merge(sandbox::router())
+}
+
+/// Routes for principals only that look for their keys themselves, because pages in browsers open them.
+pub(crate) fn streams() -> Routes {
+    native::streams()
 }
 
 /// Routes that are open to all.

@@ -171,7 +171,7 @@ async fn command(
         Ok(_) if !principal.has(Scope::Write) => ("Forbidden", NEEDS_WRITE.to_owned()),
         Ok(_) if state.audit().refuses_changes() => ("CommandRefused", UNWRITTEN.to_owned()),
         Ok(request) => {
-            let described = described(&request, state);
+            let described = described(&request.command, state);
             let started = start(state, place, request).await;
             let status = started.as_ref().map_or_else(ApiError::status, |_| StatusCode::OK);
             trail.commanded(state, described, status).await;

@@ -18,10 +18,10 @@ pub(crate) fn router() -> Router<AppState> {
 }
 
 /// What a client hears that says something with a key that is only for reading.
-const NEEDS_WRITE: &str = "This needs the scope write: connect with a key that has it.";
+pub(crate) const NEEDS_WRITE: &str = "This needs the scope write: connect with a key that has it.";
 
 /// What is wrong with a message, in the words of an event: which mistake it is, and what to do about it.
-fn mistake(problem: &ValidationError) -> (&'static str, String) {
+pub(crate) fn mistake(problem: &ValidationError) -> (&'static str, String) {
     let code = if problem.r#type == "json_invalid" { "JSONDecodeError" } else { "ValidationError" };
     let loc: Vec<_> = problem.loc.iter().skip(1).map(|step| step.to_string().replace('"', "")).collect();
     (code, format!("{}: {}", loc.join("."), problem.msg))

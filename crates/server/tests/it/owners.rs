@@ -113,6 +113,8 @@ impl World {
             .unwrap()
             .iter()
             .filter(|(path, _)| !OPEN.contains(&path.as_str()))
+            // Those of the native API are walked by its own tests.
+            .filter(|(path, _)| !path.starts_with("/workspaces") && !path.starts_with("/conversations"))
             .flat_map(|(path, item)| {
                 item.as_object().unwrap().iter().map(move |(method, description)| Operation {
                     method: method.to_uppercase().parse().unwrap(),

@@ -15,8 +15,7 @@ use longshore_protocol::{
 };
 use longshore_sandbox::{Backends, LocalBackend, Sandboxes, Settings};
 use longshore_server::{
-    Accounts, Authenticator, Chain, KeyWish, Options, SandboxPlaces, Server, StoredKeys, StoredOptions, UserWish,
-    auth::StaticKeys,
+    Accounts, Authenticator, Chain, KeyWish, Options, SandboxPlaces, Server, StoredKeys, UserWish, auth::StaticKeys,
 };
 use longshore_store::{Keys, Sqlite, Store};
 use longshore_testkit::ScriptedServer;
@@ -111,15 +110,14 @@ impl TestServer {
         let sandboxes = Sandboxes::new(settings, backends, Arc::clone(&store) as Arc<dyn Store>);
         sandboxes.recover().await.unwrap();
         let rows = Arc::clone(&store) as Arc<dyn Store>;
-        let factory = Arc::new(StoredOptions(Arc::clone(&rows)));
-        let places = Arc::new(SandboxPlaces::new(sandboxes, rows, factory));
+        let places = SandboxPlaces::new(sandboxes, rows);
         let open = longshore_outbound::Options::new(longshore_outbound::Policy::open());
         let http = longshore_outbound::Client::new(open).unwrap();
         let parts = Parts {
             store: Arc::clone(&store) as Arc<dyn Store>,
             models: Models::new(ModelsOptions { http: http.clone(), ..models }),
             tools: Registry::new(),
-            workspaces: Arc::clone(&places) as Arc<dyn longshore_engine::Workspaces>,
+            workspaces: Arc::new(places.clone()),
             http,
             clock: Clock::system(),
             budgets,
@@ -130,7 +128,8 @@ impl TestServer {
             queue,
             idle_ttl: Duration::from_mins(1),
         };
-        let server = Server::new(options, authenticator, places, Engine::new(parts, engine));
+        let builder = Server::builder(Engine::new(parts, engine), places);
+        let server = builder.options(options).authenticator(authenticator).build();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
@@ -164,6 +163,11 @@ impl TestServer {
     /// Another server over the store and the folder of one that has stopped.
     pub(crate) async fn again(directory: Arc<TempDir>) -> Self {
         Self::within(directory, Setup::default()).await
+    }
+
+    /// As [`Self::again`], with other users.
+    pub(crate) async fn again_with(directory: Arc<TempDir>, authenticator: Arc<dyn Authenticator>) -> Self {
+        Self::within(directory, Setup { authenticator, ..Setup::default() }).await
     }
 
     /// Ends the server without giving it a chance to tidy up.

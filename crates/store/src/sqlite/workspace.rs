@@ -1,6 +1,7 @@
 //! Rows of workspaces.
 
 use async_trait::async_trait;
+use longshore_protocol::sandbox::SandboxOptions;
 use rusqlite::{OptionalExtension, Row, params};
 use uuid::Uuid;
 
@@ -79,6 +80,17 @@ impl WorkspaceRows for Sqlite {
                     page.items.push(workspace);
                 }
                 Ok(page)
+            })
+            .await
+    }
+
+    async fn set_workspace_options(&self, owner: &Owner, id: Uuid, options: SandboxOptions) -> Result<bool, Error> {
+        let (options, owner) = (self.codec.encode(&options)?, owner.clone());
+        self.writer
+            .write(move |connection| {
+                let update = "UPDATE workspace SET options = ?3 WHERE id = ?1 AND owner = ?2";
+                let values = params![id.into_bytes(), &*owner.0, options];
+                Ok(connection.prepare_cached(update)?.execute(values)? > 0)
             })
             .await
     }

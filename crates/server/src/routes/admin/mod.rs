@@ -56,6 +56,16 @@ impl<T: ToSchema> Listed<T> {
         let next_page_id = items.last().filter(|_| has_more).map(id);
         Self { items, next_page_id }
     }
+
+    /// A page before the one that begins with the item of the id `next`, if there is one.
+    pub(crate) fn before(items: Vec<T>, next_page_id: Option<String>) -> Self {
+        Self { items, next_page_id }
+    }
+
+    /// All that there is.
+    pub(crate) fn complete(items: Vec<T>) -> Self {
+        Self::before(items, None)
+    }
 }
 
 impl From<AccountError> for ApiError {

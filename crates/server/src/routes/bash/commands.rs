@@ -61,7 +61,7 @@ async fn start_bash_command(
     trail: Trail,
     ApiJson(request): ApiJson<ExecuteBash>,
 ) -> Result<JsonWithNulls<BashEvent>, ApiError> {
-    trail.command(&request, &state);
+    trail.command(&request.command, &state);
     start(&state, &place, request).await.map(JsonWithNulls)
 }
 
@@ -76,7 +76,7 @@ async fn execute_bash_command(
     trail: Trail,
     ApiJson(request): ApiJson<ExecuteBash>,
 ) -> Result<JsonWithNulls<BashEvent>, ApiError> {
-    trail.command(&request, &state);
+    trail.command(&request.command, &state);
     execute(&state, &place, request).await.map(JsonWithNulls)
 }
 

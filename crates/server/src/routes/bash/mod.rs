@@ -20,6 +20,7 @@ impl From<Error> for ApiError {
             }
             Error::Closing => Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
             Error::Store(error) => error.into(),
+            Error::Workspace(error) => Self::conflict(format!("The workspace cannot be used: {error}")),
         }
     }
 }

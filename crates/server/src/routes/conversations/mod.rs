@@ -1,7 +1,7 @@
 //! `/api/conversations` (contract: server §3, §4.4).
 
 mod control;
-mod create;
+pub(crate) mod create;
 mod delete;
 mod events;
 mod read;

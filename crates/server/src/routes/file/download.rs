@@ -20,7 +20,7 @@ use axum::{
 };
 use jiff::Timestamp;
 use longshore_protocol::error::ErrorBody;
-use longshore_workspace::{Error, Metadata};
+use longshore_workspace::{Error, Metadata, Workspace};
 use serde::Deserialize;
 use tokio::io::AsyncReadExt;
 use tokio_util::io::ReaderStream;
@@ -53,10 +53,15 @@ pub(crate) struct Query {
 /// The content of a file in `place`, or the part of it that `headers` ask for.
 pub(crate) async fn download(place: &Place, query: Query, headers: &HeaderMap) -> Result<Response, ApiError> {
     let path = place.path(query.path.0).await?;
+    content(&*place.workspace, &path, headers).await
+}
+
+/// The content of the file at `path`, or the part of it that `headers` ask for.
+pub(crate) async fn content(workspace: &dyn Workspace, path: &Path, headers: &HeaderMap) -> Result<Response, ApiError> {
     let asked = headers.get(RANGE).and_then(|range| range.to_str().ok());
     // Where a range begins can depend on the length, so the file is looked at first if one is asked for.
     let known = match asked {
-        Some(_) => Some(place.workspace.metadata(&path).await.map_err(unreadable)?),
+        Some(_) => Some(workspace.metadata(path).await.map_err(unreadable)?),
         None => None,
     };
     let part = match (asked, known) {
@@ -64,9 +69,9 @@ pub(crate) async fn download(place: &Place, query: Query, headers: &HeaderMap) -
         _ => Part::Whole,
     };
     let offset = if let Part::Some { first, .. } = part { first } else { 0 };
-    let (metadata, reader) = place.workspace.read(&path, offset).await.map_err(unreadable)?;
+    let (metadata, reader) = workspace.read(path, offset).await.map_err(unreadable)?;
     let mut response = ().into_response();
-    describe(&path, &metadata, response.headers_mut());
+    describe(path, &metadata, response.headers_mut());
     if matches(headers, IF_NONE_MATCH, &metadata) {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         return Ok(response);

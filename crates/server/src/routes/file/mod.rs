@@ -22,7 +22,7 @@ pub(super) fn folders() -> Routes {
 }
 
 /// The answer for what no operation has its own words for.
-pub(super) fn refused(error: Error) -> ApiError {
+pub(crate) fn refused(error: Error) -> ApiError {
     match error {
         Error::PermissionDenied { .. } => ApiError::forbidden("Permission denied"),
         Error::NotFound { .. } => ApiError::not_found("File not found"),

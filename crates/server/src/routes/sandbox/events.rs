@@ -9,7 +9,7 @@ use super::{Place, refused};
 use crate::{ApiError, extract::ApiQuery, respond::Json, routing::Routes};
 
 /// Events of one answer.
-const MAX_EVENTS: usize = 100;
+pub(crate) const MAX_EVENTS: usize = 100;
 
 pub(super) fn router() -> Routes {
     Routes::default().route(|| routes!(read_sandbox_events))
@@ -17,19 +17,27 @@ pub(super) fn router() -> Routes {
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-struct EventsQuery {
+pub(crate) struct EventsQuery {
     /// The position of the first event.
     #[serde(default)]
-    from_seq: u64,
+    pub(crate) from_seq: u64,
 }
 
 /// Some events of a box, in order.
 #[derive(Serialize, ToSchema)]
-struct SandboxEventPage {
+pub(crate) struct SandboxEventPage {
     /// The events: a hundred at most.
     items: Vec<SandboxEvent>,
     /// The position to ask from for what follows, now or later.
     next_seq: u64,
+}
+
+impl SandboxEventPage {
+    /// The events from `from_seq` on.
+    pub(crate) fn new(items: Vec<SandboxEvent>, from_seq: u64) -> Self {
+        let next_seq = items.last().map_or(from_seq, |event| event.seq + 1);
+        Self { items, next_seq }
+    }
 }
 
 /// States and their reasons, hosts that could not be reached, warnings. The latest ten thousand are kept.
@@ -44,6 +52,5 @@ async fn read_sandbox_events(
 ) -> Result<Json<SandboxEventPage>, ApiError> {
     let Place { sandboxes, owner, at } = place;
     let items = sandboxes.events(&owner, at, query.from_seq, MAX_EVENTS).await.map_err(refused)?;
-    let next_seq = items.last().map_or(query.from_seq, |event| event.seq + 1);
-    Ok(Json(SandboxEventPage { items, next_seq }))
+    Ok(Json(SandboxEventPage::new(items, query.from_seq)))
 }

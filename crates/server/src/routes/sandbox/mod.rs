@@ -1,7 +1,7 @@
 //! `/api/sandbox`: the box that a user or a conversation works in. Not in the official contract.
 
 mod control;
-mod events;
+pub(crate) mod events;
 mod read;
 
 use axum::{extract::FromRequestParts, http::request::Parts};

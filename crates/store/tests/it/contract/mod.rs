@@ -41,7 +41,7 @@ macro_rules! suite {
                 what_was_spent_outlives_the_conversation, conversations_are_listed_by_cost, absurd_counts_do_no_harm,
                 many_models_become_others, parallel_calls_are_all_counted,
             ];
-            workspaces: [workspaces_are_their_owners, conversations_and_commands_are_found_by_workspace];
+            workspaces: [workspaces_are_their_owners, conversations_and_commands_are_found_by_workspace, options_change];
             vitals: [what_is_done_is_counted, a_closed_store_is_not_well];
         }
     };

@@ -75,3 +75,14 @@ pub(crate) async fn conversations_and_commands_are_found_by_workspace(store: Arc
     store.delete_workspace(&ann, made.id).await.unwrap();
     assert_eq!(store.find_bash(&ann, at, all()).await.unwrap().items, []);
 }
+
+pub(crate) async fn options_change(store: Arc<dyn Store>) {
+    let (ann, ben) = (samples::owner("ann"), samples::owner("ben"));
+    let made = workspace(&ann, 0);
+    store.create_workspace(made.clone(), 1).await.unwrap();
+    let options = SandboxOptions { image: Some("other".to_owned()), ..SandboxOptions::default() };
+    assert!(!store.set_workspace_options(&ben, made.id, options.clone()).await.unwrap());
+    assert_eq!(store.workspace(&ann, made.id).await.unwrap().as_ref(), Some(&made));
+    assert!(store.set_workspace_options(&ann, made.id, options.clone()).await.unwrap());
+    assert_eq!(store.workspace(&ann, made.id).await.unwrap(), Some(WorkspaceRow { options, ..made }));
+}
