@@ -2,7 +2,7 @@
 
 use axum::{
     extract::{RawPathParams, Request, State, rejection::RawPathParamsRejection},
-    http::{Extensions, HeaderMap, Method},
+    http::{HeaderMap, Method},
     middleware::Next,
     response::Response,
 };
@@ -25,7 +25,7 @@ pub(crate) async fn require_principal(
     next: Next,
 ) -> Result<Response, ApiError> {
     let scope = if request.method().is_safe() { Scope::Read } else { Scope::Write };
-    let principal = principal(&state, request.method(), request.headers(), request.extensions()).await?;
+    let principal = of_request(&state, &request).await?;
     principal.require(scope)?;
     // What is no id is refused by whoever reads it.
     let named = parameters.as_ref().ok().and_then(|all| all.iter().find(|(name, _)| *name == "conversation_id"));
@@ -41,7 +41,7 @@ pub(crate) async fn require_admin(
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let principal = principal(&state, request.method(), request.headers(), request.extensions()).await?;
+    let principal = of_request(&state, &request).await?;
     principal.require(Scope::Admin)?;
     Ok(pass(principal, request, next).await)
 }
@@ -67,9 +67,9 @@ pub(crate) async fn principal(
     state: &AppState,
     method: &Method,
     headers: &HeaderMap,
-    extensions: &Extensions,
+    client: Option<Client>,
+    trail: &Trail,
 ) -> Result<Principal, ApiError> {
-    let client: Option<Client> = extensions.get().copied();
     let principal = if let Some(anybody) = state.authenticator().anybody() {
         anybody
     } else {
@@ -77,13 +77,22 @@ pub(crate) async fn principal(
         authenticate(state, client, key).await?
     };
     note(&principal);
-    if let Some(trail) = extensions.get::<Trail>() {
-        trail.by(&principal);
-    }
+    trail.by(&principal);
     if !state.trusts(client) {
         state.protection().admit_user(principal.user(), method)?;
     }
     Ok(principal)
+}
+
+/// Who asks by a request. Its body cannot be shared, so it is no part of what is waited with.
+fn of_request<'a>(
+    state: &'a AppState,
+    request: &Request,
+) -> impl Future<Output = Result<Principal, ApiError>> + Send + use<'a> {
+    let (method, headers) = (request.method().clone(), request.headers().clone());
+    let client = request.extensions().get().copied();
+    let trail = request.extensions().get::<Trail>().cloned().unwrap_or_default();
+    async move { principal(state, &method, &headers, client, &trail).await }
 }
 
 async fn pass(principal: Principal, mut request: Request, next: Next) -> Response {

@@ -3,9 +3,12 @@
 //! A key in the query or in a header decides before the socket opens: a wrong one gets a 403. Without one the socket
 //! opens and the first message must be `{"type": "auth", "session_api_key": …}`.
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderMap, Method, StatusCode, request::Parts},
+};
 use longshore_protocol::account::Scope;
 use serde::Deserialize;
 use serde_json::Value;
@@ -14,6 +17,8 @@ use tokio::time::timeout;
 use super::connection::{Connection, close};
 use crate::{
     ApiError, Principal,
+    accept::Seat,
+    audit::Trail,
     auth::{Denied, key_in},
     front::note,
     protect::{Client, Refused, authenticate},
@@ -22,6 +27,31 @@ use crate::{
 
 /// How long a client may take to send its first message.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a request to open a socket brings besides its path and its query.
+pub(crate) struct Caller {
+    /// The headers.
+    pub(crate) headers: HeaderMap,
+    /// Where it comes from.
+    pub(crate) client: Option<Client>,
+    /// What the connection takes of the room for all.
+    pub(crate) seat: Option<Seat>,
+    /// What the audit log is told.
+    pub(crate) trail: Trail,
+}
+
+impl FromRequestParts<AppState> for Caller {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &AppState) -> Result<Self, Self::Rejection> {
+        Ok(Self {
+            headers: parts.headers.clone(),
+            client: parts.extensions.get().copied(),
+            seat: parts.extensions.get().cloned(),
+            trail: parts.extensions.get().cloned().unwrap_or_default(),
+        })
+    }
+}
 
 /// How far an admission is before the socket opens.
 pub(crate) enum Admission {
@@ -38,18 +68,17 @@ impl Admission {
     /// 403 for a wrong key, 429 if there were too many.
     pub(crate) async fn before_upgrade(
         state: &AppState,
-        client: Option<Client>,
-        headers: &HeaderMap,
+        caller: &Caller,
         key_in_query: Option<&str>,
     ) -> Result<Self, ApiError> {
         if let Some(anybody) = state.authenticator().anybody() {
             note(&anybody);
             return Ok(Self::Granted(anybody));
         }
-        let Some(key) = key_in_query.filter(|key| !key.is_empty()).or_else(|| key_in(headers)) else {
-            return Ok(Self::Pending(client));
+        let Some(key) = key_in_query.filter(|key| !key.is_empty()).or_else(|| key_in(&caller.headers)) else {
+            return Ok(Self::Pending(caller.client));
         };
-        match authenticate(state, client, key).await {
+        match authenticate(state, caller.client, key).await {
             Ok(principal) => {
                 note(&principal);
                 principal.require(Scope::Read)?;

@@ -3,8 +3,8 @@
 use std::{collections::HashSet, time::Duration};
 
 use axum::{
-    extract::{Extension, State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection},
-    http::{HeaderMap, StatusCode},
+    extract::{State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection},
+    http::StatusCode,
     response::Response,
 };
 use jiff::Timestamp;
@@ -21,16 +21,14 @@ use uuid::Uuid;
 
 use super::{
     NEEDS_WRITE,
-    admission::{Admission, is_late_authentication},
+    admission::{Admission, Caller, is_late_authentication},
     connection::{Connection, Gone, close, open},
     mistake,
 };
 use crate::{
     ApiError, Place, Principal,
-    accept::Seat,
     audit::{Trail, UNWRITTEN, described},
     extract::ApiQuery,
-    protect::Client,
     routes::bash::commands::start,
     state::AppState,
 };
@@ -57,11 +55,8 @@ enum ResendMode {
 
 pub(super) async fn bash_events(
     State(state): State<AppState>,
-    trail: Trail,
-    headers: HeaderMap,
+    caller: Caller,
     query: Result<ApiQuery<Query>, ApiError>,
-    client: Option<Extension<Client>>,
-    seat: Option<Extension<Seat>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
     let upgrade = upgrade.map_err(|_| {
@@ -71,12 +66,11 @@ pub(super) async fn bash_events(
         )
     })?;
     let ApiQuery(query) = query.map_err(|_| ApiError::forbidden("resend_mode must be 'all'"))?;
-    let admission =
-        Admission::before_upgrade(&state, client.map(|client| client.0), &headers, query.session_api_key.as_deref())
-            .await?;
+    let admission = Admission::before_upgrade(&state, &caller, query.session_api_key.as_deref()).await?;
     let replay = query.resend_mode == Some(ResendMode::All);
     Ok(open(upgrade, &state.clone(), async move |socket| {
-        let mut connection = Connection::new(socket, seat.map(|seat| seat.0), &state);
+        let Caller { seat, trail, .. } = caller;
+        let mut connection = Connection::new(socket, seat, &state);
         let Some(principal) = admission.complete(&state, &mut connection).await else {
             return trail.refused(&state).await;
         };

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{Extension, State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection},
-    http::{HeaderMap, StatusCode},
+    extract::{State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection},
+    http::StatusCode,
     response::Response,
 };
 use longshore_engine::{Clock, Closed, Error, Replay, Subscription};
@@ -16,17 +16,15 @@ use uuid::Uuid;
 
 use super::{
     NEEDS_WRITE,
-    admission::{Admission, is_late_authentication},
+    admission::{Admission, Caller, is_late_authentication},
     connection::{Connection, Gone, close, open},
     mistake,
 };
 use crate::{
     ApiError, Principal,
-    accept::Seat,
     audit::{Trail, UNWRITTEN},
     auth::in_reach,
     extract::{ApiPath, ApiQuery, WallTime},
-    protect::Client,
     state::AppState,
 };
 
@@ -71,12 +69,9 @@ pub(super) struct Id {
 
 pub(super) async fn events(
     State(state): State<AppState>,
-    trail: Trail,
-    headers: HeaderMap,
+    caller: Caller,
     path: Result<ApiPath<Id>, ApiError>,
     query: Result<ApiQuery<Query>, ApiError>,
-    client: Option<Extension<Client>>,
-    seat: Option<Extension<Seat>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
     let upgrade = upgrade.map_err(|_| {
@@ -91,11 +86,10 @@ pub(super) async fn events(
             "resend_mode must be 'all' or 'since', and after_timestamp a time such as 2026-11-20T04:16:46",
         )
     })?;
-    let admission =
-        Admission::before_upgrade(&state, client.map(|client| client.0), &headers, query.session_api_key.as_deref())
-            .await?;
+    let admission = Admission::before_upgrade(&state, &caller, query.session_api_key.as_deref()).await?;
     Ok(open(upgrade, &state.clone(), async move |socket| {
-        let mut connection = Connection::new(socket, seat.map(|seat| seat.0), &state);
+        let Caller { seat, trail, .. } = caller;
+        let mut connection = Connection::new(socket, seat, &state);
         let Some(principal) = admission.complete(&state, &mut connection).await else {
             return trail.refused(&state).await;
         };

@@ -6,7 +6,7 @@ mod sse;
 
 use axum::{
     extract::{State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection},
-    http::{Extensions, HeaderMap, Method},
+    http::{HeaderMap, Method},
     response::Response,
 };
 use longshore_engine::{Replay, Subscription};
@@ -18,14 +18,11 @@ use utoipa_axum::routes;
 use self::frame::StreamFrame;
 use crate::{
     ApiError, Principal,
-    accept::Seat,
-    audit::Trail,
     auth::{in_reach, principal},
     extract::{ApiPath, ApiQuery},
-    protect::Client,
     routes::conversations::Id,
     routing::Routes,
-    sockets::admission::Admission,
+    sockets::admission::{Admission, Caller},
     state::AppState,
 };
 
@@ -63,33 +60,30 @@ struct StreamQuery {
     ))]
 async fn stream(
     State(state): State<AppState>,
-    trail: Trail,
-    headers: HeaderMap,
+    caller: Caller,
     path: Result<ApiPath<Id>, ApiError>,
     query: Result<ApiQuery<StreamQuery>, ApiError>,
-    extensions: Extensions,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
     let key = query.as_ref().ok().and_then(|query| query.0.session_api_key.clone());
-    let client: Option<Client> = extensions.get().copied();
-    let seat: Option<Seat> = extensions.get().cloned();
     // Who asks comes before what is asked.
     let admission = match (&upgrade, &key) {
         (Err(_), None) => {
-            let principal = principal(&state, &Method::GET, &headers, &extensions).await?;
+            let Caller { headers, client, trail, .. } = &caller;
+            let principal = principal(&state, &Method::GET, headers, *client, trail).await?;
             principal.require(Scope::Read)?;
             Admission::Granted(principal)
         }
-        _ => Admission::before_upgrade(&state, client, &headers, key.as_deref()).await?,
+        _ => Admission::before_upgrade(&state, &caller, key.as_deref()).await?,
     };
     let (ApiPath(path), ApiQuery(query)) = (path?, query?);
-    let wish = Wish { id: path.conversation_id, replay: replay(&headers, &query)? };
+    let wish = Wish { id: path.conversation_id, replay: replay(&caller.headers, &query)? };
     match (upgrade, admission) {
         (Ok(upgrade), Admission::Granted(principal)) => {
             let reader = wish.read(&state, &principal).await?;
-            Ok(socket::open(state, trail, upgrade, seat, wish, Admission::Granted(principal), Some(reader)))
+            Ok(socket::open(state, caller, upgrade, wish, Admission::Granted(principal), Some(reader)))
         }
-        (Ok(upgrade), pending) => Ok(socket::open(state, trail, upgrade, seat, wish, pending, None)),
+        (Ok(upgrade), pending) => Ok(socket::open(state, caller, upgrade, wish, pending, None)),
         (Err(_), Admission::Granted(principal)) => Ok(sse::answer(&state, wish.read(&state, &principal).await?)),
         (Err(_), Admission::Pending(_)) => Err(ApiError::unauthorized()),
     }

@@ -8,12 +8,11 @@ use serde::Deserialize;
 use super::{Wish, frame::StreamFrame};
 use crate::{
     ApiError, Principal,
-    accept::Seat,
     audit::{Trail, UNWRITTEN},
     routes::native::conversations::{check_workspace, said},
     sockets::{
         NEEDS_WRITE,
-        admission::{Admission, is_late_authentication},
+        admission::{Admission, Caller, is_late_authentication},
         connection::{Connection, Gone, close, open as open_socket},
         mistake,
     },
@@ -30,14 +29,14 @@ struct Say {
 /// Opens the socket. `reader` is there if the key was.
 pub(super) fn open(
     state: AppState,
-    trail: Trail,
+    caller: Caller,
     upgrade: WebSocketUpgrade,
-    seat: Option<Seat>,
     wish: Wish,
     admission: Admission,
     reader: Option<Subscription>,
 ) -> Response {
     open_socket(upgrade, &state.clone(), async move |socket| {
+        let Caller { seat, trail, .. } = caller;
         let mut connection = Connection::new(socket, seat, &state);
         let Some(principal) = admission.complete(&state, &mut connection).await else {
             return trail.refused(&state).await;
