@@ -36,7 +36,11 @@ pub(crate) fn serve(mut options: Serve) -> Result<()> {
     let environment = Environment::of_process();
     options.insecure_no_auth |= environment.is_on("LONGSHORE_INSECURE_NO_AUTH");
     let config = std::mem::take(&mut options.sandbox).config()?;
-    let runtime = tokio::runtime::Runtime::new().context("the runtime cannot be started")?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if let Some(workers) = options.workers.or(config.server.workers) {
+        runtime.worker_threads(workers.get().min(MAX_WORKERS));
+    }
+    let runtime = runtime.enable_all().build().context("the runtime cannot be started")?;
     let mut traces = Traces::new(&config.telemetry, &environment, runtime.handle())?;
     let _flush = logging::start(options.log_format, environment.is_on("LOG_JSON"), traces.layer.take());
     if options.check_browser {
@@ -51,12 +55,6 @@ pub(crate) fn serve(mut options: Serve) -> Result<()> {
         }
     }
     raise_file_limit();
-    let config = std::mem::take(&mut options.sandbox).config()?;
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    if let Some(workers) = options.workers.or(config.server.workers) {
-        runtime.worker_threads(workers.get().min(MAX_WORKERS));
-    }
-    let runtime = runtime.enable_all().build().context("the runtime cannot be started")?;
     runtime.block_on(serve_until_signal(options, config, &traces, environment))
 }
 
