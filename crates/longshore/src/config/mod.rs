@@ -174,7 +174,7 @@ impl Config {
         self.audit.options()?;
         self.outbound.client(true)?;
         self.operated(environment)?;
-        self.server.trusted_proxies()?;
+        self.server.check()?;
         Ok(())
     }
 

@@ -77,6 +77,16 @@ impl ServerSection {
         self.trusted_proxies.iter().map(parse).collect()
     }
 
+    /// Whether a server would take it.
+    pub(super) fn check(&self) -> Result<()> {
+        self.trusted_proxies()?;
+        // Fetching a certificate starts a task, which only a server does.
+        if self.acme.is_none() || self.tls.is_some() || !cfg!(feature = "acme") {
+            self.tls()?;
+        }
+        Ok(())
+    }
+
     /// TLS as the file wants it. Certificates from an authority are fetched by a task that this starts.
     pub(crate) fn tls(&self) -> Result<TlsSetup> {
         match (&self.tls, &self.acme) {

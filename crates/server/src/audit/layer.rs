@@ -50,7 +50,11 @@ struct Asked {
 impl Asked {
     async fn answered(&mut self, status: StatusCode) {
         let changes = std::mem::replace(&mut self.is_open, false);
-        let is_refused = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        let is_refused = match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => true,
+            StatusCode::TOO_MANY_REQUESTS => changes,
+            _ => false,
+        };
         if !changes && !is_refused || is_refused && !self.recorder.admit_refusal(self.trail.client()) {
             return;
         }

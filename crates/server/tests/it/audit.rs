@@ -165,6 +165,28 @@ async fn refusals_are_logged_up_to_a_limit_and_then_counted() {
 }
 
 #[tokio::test]
+async fn behind_a_proxy_the_client_is_named_and_too_many_requests_are_summed_up() {
+    let limits = Limits { writes_per_second: 1, writes_burst: 1, ..Limits::default() };
+    let audit = AuditOptions { refusals: 1, ..AuditOptions::default() };
+    let trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
+    let options = Options { limits, audit, trusted_proxies, ..Options::default() };
+    let server = TestServer::with(options, &["key-one"]).await;
+    let mut refused = 0;
+    while refused < 5 {
+        let request = server.post(&format!("/api/conversations/{NOBODY}/pause"));
+        let request = request.header("X-Forwarded-For", "198.51.100.7").header("X-Session-API-Key", "key-one");
+        let status = answer(request).await.0;
+        refused += usize::from(status == StatusCode::TOO_MANY_REQUESTS);
+    }
+    let records = kept(&server.stop().await).await;
+    assert!(records.iter().all(|record| record.entry.address.as_deref() == Some("198.51.100.7")), "{records:?}");
+    let logged: Vec<_> = records.iter().filter(|record| record.entry.status == Some(429)).collect();
+    let [one] = logged[..] else { panic!("{} records", logged.len()) };
+    assert_eq!((&*one.entry.action, one.entry.actor.as_deref()), ("conversation.pause", Some("local")));
+    assert_eq!(records.last().unwrap().entry.details["repeated"], 4);
+}
+
+#[tokio::test]
 async fn what_agents_do_is_logged_without_its_arguments() {
     let server = TestServer::start().await;
     server.provider().script("m", [call("terminal", json!({"command": "echo s3cr3t"})), say("done")]);
