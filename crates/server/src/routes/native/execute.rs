@@ -1,6 +1,9 @@
 //! Commands in a workspace.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use axum::extract::State;
 use longshore_engine::bash::{Captured, Error, Once};
@@ -93,8 +96,12 @@ async fn execute_command(
     if let Some(limit) = own.filter(|limit| *limit > 0) {
         once.timeout = once.timeout.min(Duration::from_secs(limit));
     }
-    let finished = state.bash().once(&here.scope(), workspace, once).await.map_err(refused)?;
+    let began = Instant::now();
+    let mut finished = state.bash().once(&here.scope(), workspace, once).await.map_err(refused)?;
     state.activity().touch();
+    // The workspace ends the command at its own limit, too; whichever is first, the time was over.
+    let was_ended = matches!(finished.status, Some(ExitStatus::Signaled(_)));
+    finished.timed_out |= was_ended && own.is_some_and(|own| own > 0 && began.elapsed() >= Duration::from_secs(own));
     let exit_code = finished.status.filter(|_| !finished.timed_out).map_or(-1, ExitStatus::shell_code);
     let (stdout, stdout_truncated) = text(&finished.stdout);
     let (stderr, stderr_truncated) = text(&finished.stderr);
