@@ -56,7 +56,8 @@ pub(crate) async fn build(plan: Plan, environment: &Environment) -> Result<Built
         .with_context(|| format!("the data folder {} cannot be opened", data_dir.display()))?;
     let store: Arc<dyn Store> = Arc::new(store);
     // Users do not answer for this machine: they choose among what the operator named.
-    let has_users = !store.users(None, 1).await.context("the users cannot be read")?.is_empty();
+    let has_oidc = config.auth.oidc()?.is_some();
+    let has_users = has_oidc || !store.users(None, 1).await.context("the users cannot be read")?.is_empty();
     let http = config.outbound.client(!has_users)?;
     let models_environment = longshore_llm::Environment::of_process();
     let models = Models::new(ModelsOptions {

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use longshore_protocol::Secret;
-use longshore_server::{Authenticator as _, Certificate, Chain, Cors, MetricsAccess, Server, StaticKeys, StoredKeys};
+use longshore_server::{Authenticator, Certificate, Chain, Cors, MetricsAccess, Oidc, Server, StaticKeys, StoredKeys};
 use longshore_store::Sqlite;
 use tokio::{
     net::TcpListener,
@@ -75,7 +75,7 @@ async fn serve_until_signal(
 ) -> Result<()> {
     let keys = environment.session_keys()?;
     let data_dir = environment.data_dir(options.data.data_dir.take())?;
-    let has_users = Sqlite::has_users(&data_dir.join("longshore.db"));
+    let has_users = config.auth.oidc()?.is_some() || Sqlite::has_users(&data_dir.join("longshore.db"));
     let address = address(&options, &config.server, !keys.is_empty() || has_users).await?;
     // The port is taken first: a second server on it must not touch the data.
     let listener = listen(address).await?;
@@ -137,17 +137,23 @@ impl Serving {
     pub(crate) async fn until(self, shutdown: impl Future<Output = ()> + Send) -> Result<()> {
         let Self { listener, keys, plan, options, environment, may_share_machine } = self;
         let data_dir = plan.data_dir.clone();
+        let (oidc, http) = (plan.config.auth.oidc()?, plan.config.outbound.trusted_client()?);
         let Built { engine, places, sandboxes } = build(plan, &environment).await?;
         sandboxes.recover().await.context("the boxes of the last server cannot be found")?;
         let store = engine.store();
         let stored = StoredKeys::open(Arc::clone(&store)).await.context("the users cannot be read")?;
-        if stored.anybody().is_none() && !sandboxes.is_isolated() && !may_share_machine {
+        if (stored.anybody().is_none() || oidc.is_some()) && !sandboxes.is_isolated() && !may_share_machine {
             bail!(
                 "this server has users, and nothing would keep them apart: they would work on this machine itself. Choose \
                  boxes with --sandbox bubblewrap or docker, or insist with --insecure-shared-machine"
             );
         }
-        let authenticator = Arc::new(Chain(vec![Arc::new(StaticKeys::new(keys)), Arc::new(stored)]));
+        let mut chain: Vec<Arc<dyn Authenticator>> = vec![Arc::new(StaticKeys::new(keys)), Arc::new(stored)];
+        if let Some(options) = oidc {
+            let oidc = Oidc::start(options, http, Arc::clone(&store));
+            chain.push(Arc::new(oidc.context("[auth.oidc] in the configuration file")?));
+        }
+        let authenticator = Arc::new(Chain(chain));
         let scheme = if options.tls.is_some() { "https" } else { "http" };
         let server = Server::builder(engine, places).options(options).authenticator(authenticator).build();
         let address = listener.local_addr().context("the address is not known")?;

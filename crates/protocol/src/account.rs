@@ -148,6 +148,9 @@ pub struct UserOptions {
     /// What the user may spend on models.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget: Option<UserBudget>,
+    /// Whose tokens of an identity provider open what the user has, besides the user's keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
 }
 
 /// What a user may spend on models; what is left out is as for everybody.
@@ -181,6 +184,17 @@ fn dollars<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D:
         return Ok(amount);
     }
     Err(de::Error::custom("expected an amount of US dollars that is not below zero"))
+}
+
+/// Somebody as an identity provider knows them. Only both together mean one person for ever: names and addresses of mail
+/// pass from one to another.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// The provider: `iss` in its tokens.
+    pub issuer: String,
+    /// The person: `sub` in the provider's tokens.
+    pub subject: String,
 }
 
 /// A user.

@@ -51,7 +51,7 @@ mod tracer;
 pub use accounts::{AccountError, Accounts, KeyWish, UserWish};
 pub use activity::Activity;
 pub use audit::{AuditItem, AuditOptions};
-pub use auth::{Authenticator, Chain, Principal, StaticKeys, StoredKeys};
+pub use auth::{Authenticator, Chain, ClaimValue, Oidc, OidcError, OidcOptions, Principal, StaticKeys, StoredKeys};
 pub use boxed::{SandboxPlaces, StoredOptions, WorkspaceFactory, own_workspace_id};
 pub use builder::ServerBuilder;
 pub use error::ApiError;

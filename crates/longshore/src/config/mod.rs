@@ -1,6 +1,7 @@
 //! The configuration file (TOML). Flags come before it, and it before built-in values.
 
 mod audit;
+mod auth;
 mod budget;
 pub(crate) mod command;
 mod models;
@@ -59,6 +60,8 @@ pub(crate) struct Config {
     pub(crate) audit: Audit,
     /// Options of the kinds of boxes, as in `[backend.docker]`; `docs/boxes.md` says what they are.
     pub(crate) backend: BTreeMap<String, Value>,
+    /// Who is let in besides those who have a key.
+    pub(crate) auth: auth::Auth,
     /// Requests that the server makes for users.
     pub(crate) outbound: Outbound,
     /// Who may watch the server, and where its traces go.
@@ -172,6 +175,7 @@ impl Config {
     fn check(&self, environment: &Environment) -> Result<()> {
         self.settings()?;
         self.audit.options()?;
+        self.auth.oidc()?;
         self.outbound.client(true)?;
         self.operated(environment)?;
         self.server.check()?;

@@ -9,6 +9,7 @@ mod boxes;
 mod config;
 mod demo;
 mod limits;
+mod oidc;
 mod processes;
 mod run;
 mod sandboxes;

@@ -6,6 +6,7 @@
 mod chain;
 mod guard;
 mod keys;
+mod oidc;
 mod principal;
 mod stored;
 
@@ -16,6 +17,7 @@ use axum::http::{HeaderMap, StatusCode, header::AUTHORIZATION};
 pub use chain::Chain;
 pub(crate) use guard::{in_reach, principal, require_admin, require_principal};
 pub use keys::StaticKeys;
+pub use oidc::{ClaimValue, Oidc, OidcError, OidcOptions};
 pub use principal::Principal;
 pub use stored::{StoredKeys, new_key};
 
@@ -23,6 +25,9 @@ use crate::ApiError;
 
 /// The owner of everything on a server with one user.
 pub const SINGLE_USER: &str = "local";
+
+/// Seconds after which it is worth to show a key again that could not be looked up.
+const RETRY_SECONDS: u64 = 10;
 
 /// Tells who asks by the key they show.
 #[async_trait]
@@ -64,7 +69,11 @@ impl From<Denied> for ApiError {
         match denied {
             Denied::Unknown => Self::unauthorized(),
             Denied::Ended(why) => Self::new(StatusCode::UNAUTHORIZED, why),
-            Denied::Unavailable(_) => Self::internal("Keys cannot be looked up now", &denied),
+            Denied::Unavailable(_) => {
+                tracing::error!(error = &denied as &dyn std::error::Error, "a key cannot be looked up");
+                let detail = "Keys cannot be looked up now. Retry after the seconds in the header Retry-After.";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(RETRY_SECONDS)
+            }
         }
     }
 }

@@ -22,6 +22,7 @@ mod info;
 mod limits;
 mod metrics;
 mod native;
+mod oidc;
 mod openapi;
 mod owners;
 mod places;

@@ -15,7 +15,8 @@ use longshore_protocol::{
 };
 use longshore_sandbox::{Backends, LocalBackend, Sandboxes, Settings};
 use longshore_server::{
-    Accounts, Authenticator, Chain, KeyWish, Options, SandboxPlaces, Server, StoredKeys, UserWish, auth::StaticKeys,
+    Accounts, Authenticator, Chain, KeyWish, Oidc, OidcOptions, Options, SandboxPlaces, Server, StoredKeys, UserWish,
+    auth::StaticKeys,
 };
 use longshore_store::{Keys, Sqlite, Store};
 use longshore_testkit::ScriptedServer;
@@ -37,6 +38,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 pub(crate) struct Setup {
     pub(crate) options: Options,
     pub(crate) authenticator: Arc<dyn Authenticator>,
+    /// Tokens that are accepted as well.
+    pub(crate) oidc: Option<OidcOptions>,
     pub(crate) max_concurrent_runs: usize,
     /// Users in the store, besides whom the authenticator knows; the first is an admin.
     pub(crate) users: &'static [&'static str],
@@ -51,6 +54,7 @@ impl Default for Setup {
         Self {
             options: Options::default(),
             authenticator,
+            oidc: None,
             max_concurrent_runs: 10,
             users: &[],
             queue: QueueLimits::default(),
@@ -89,7 +93,7 @@ impl TestServer {
     }
 
     async fn within(directory: Arc<TempDir>, setup: Setup) -> Self {
-        let Setup { options, authenticator, max_concurrent_runs, users, queue, models, budgets } = setup;
+        let Setup { options, authenticator, oidc, max_concurrent_runs, users, queue, models, budgets } = setup;
         let folder = directory.path().canonicalize().unwrap().join("work");
         std::fs::create_dir_all(&folder).unwrap();
         let store = Sqlite::open(&directory.path().join("store.db"), Keys::new(&Secret::new("test"), &[])).unwrap();
@@ -101,7 +105,13 @@ impl TestServer {
             accounts.add_user(wish).await.unwrap();
         }
         let stored = StoredKeys::open(Arc::clone(&store) as Arc<dyn Store>).await.unwrap();
-        let authenticator = Arc::new(Chain(vec![authenticator, Arc::new(stored)]));
+        let open = longshore_outbound::Options::new(longshore_outbound::Policy::open());
+        let http = longshore_outbound::Client::new(open).unwrap();
+        let mut chain = vec![authenticator, Arc::new(stored)];
+        if let Some(options) = oidc {
+            chain.push(Arc::new(Oidc::start(options, http.clone(), Arc::clone(&store) as Arc<dyn Store>).unwrap()));
+        }
+        let authenticator = Arc::new(Chain(chain));
         // Without the start files of whoever runs the tests.
         let mut local = LocalOptions::new(&folder);
         local.env.push(("HOME".into(), directory.path().into()));
@@ -111,8 +121,6 @@ impl TestServer {
         sandboxes.recover().await.unwrap();
         let rows = Arc::clone(&store) as Arc<dyn Store>;
         let places = SandboxPlaces::new(sandboxes, rows);
-        let open = longshore_outbound::Options::new(longshore_outbound::Policy::open());
-        let http = longshore_outbound::Client::new(open).unwrap();
         let parts = Parts {
             store: Arc::clone(&store) as Arc<dyn Store>,
             models: Models::new(ModelsOptions { http: http.clone(), ..models }),

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use longshore_protocol::{
     Secret,
-    account::{ApiKey, Scope, User, UserName, UserOptions, UserRole},
+    account::{ApiKey, Identity, Scope, User, UserName, UserOptions, UserRole},
     sandbox::SandboxOptions,
 };
 use longshore_store::{Store, UserChange};
@@ -17,12 +17,18 @@ fn name(text: &str) -> UserName {
 fn user(text: &str) -> User {
     let env = [("TOKEN".to_owned(), Secret::new(samples::API_KEY))].into();
     let sandbox = SandboxOptions { env: Some(env), ..SandboxOptions::default() };
+    let identity = Identity { issuer: "https://id.example".to_owned(), subject: text.to_owned() };
     User {
         name: name(text),
         role: UserRole::User,
         created_at: samples::time(1),
         disabled_at: None,
-        options: UserOptions { sandbox: Some(sandbox), max_workspaces: Some(3), budget: None },
+        options: UserOptions {
+            sandbox: Some(sandbox),
+            max_workspaces: Some(3),
+            budget: None,
+            identity: Some(identity),
+        },
     }
 }
 
