@@ -36,7 +36,10 @@ STORMS = {
     "busy_loop": "for i in 1 2 3 4 5 6 7 8; do (while :; do :; done) & done; wait",
 }
 LIMITS = '[sandbox]\nresource_limits = { memory = "256m", pids = 100, disk = "64m", cpus = 0.5 }\n'
-UNLIMITED = "[limits]\nrequests_per_second = 100000\nrequests_burst = 100000\n"
+UNLIMITED = (
+    "[limits]\nreads_per_second = 100000\nreads_burst = 100000\nwrites_per_second = 100000\nwrites_burst = 100000\n"
+    "address_requests_per_second = 100000\naddress_requests_burst = 100000\n"
+)
 
 
 class Shared(boxes.Server):
