@@ -88,7 +88,7 @@ pub struct ResourceLimits {
     pub memory: Option<ByteSize>,
     /// Processors: 0.5 is half of one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<f64>)]
+    #[schema(value_type = Option<f64>, minimum = 0.01, maximum = 4096)]
     #[schemars(with = "Option<f64>")]
     pub cpus: Option<Cpus>,
     /// Bytes on disk.

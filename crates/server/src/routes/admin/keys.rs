@@ -54,6 +54,7 @@ struct KeysQuery {
     page_id: Option<String>,
     /// At most so many: 1 to 100.
     #[serde(default)]
+    #[param(minimum = 1, maximum = 100, default = 100)]
     limit: Option<i64>,
 }
 

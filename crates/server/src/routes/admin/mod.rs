@@ -26,6 +26,7 @@ pub(crate) struct PageQuery {
     pub(crate) page_id: Option<String>,
     /// At most so many: 1 to 100.
     #[serde(default)]
+    #[param(minimum = 1, maximum = 100, default = 100)]
     limit: Option<i64>,
 }
 

@@ -45,6 +45,7 @@ struct CreateConversation {
     /// Where the agent works; without it, in the workspace that every user has.
     workspace_id: Option<Uuid>,
     /// What the user says first; the agent begins with it.
+    #[schema(pattern = r"\S")]
     message: Option<String>,
     /// Model calls that one run may make: 500 if nothing is said.
     #[schema(minimum = 1)]

@@ -26,6 +26,7 @@ pub(super) fn router() -> Routes {
 #[serde(deny_unknown_fields)]
 struct Say {
     /// What the user says.
+    #[schema(pattern = r"\S")]
     message: String,
 }
 
