@@ -2,6 +2,7 @@
 
 use std::{
     net::IpAddr,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -29,6 +30,9 @@ const QUEUE: usize = 4096;
 
 /// Records that are written together at most.
 const GROUP: usize = 256;
+
+/// How long a record waits for others.
+const LINGER: Duration = Duration::from_millis(50);
 
 /// How long a request waits for a place in the queue. After that its record is lost, which is counted and logged.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -157,7 +161,10 @@ async fn write_all(inner: Arc<Inner>, mut entries: mpsc::Receiver<AuditEntry>) {
     loop {
         let is_over = tokio::select! {
             biased;
-            count = entries.recv_many(&mut batch, GROUP) => count == 0,
+            count = entries.recv_many(&mut batch, GROUP) => {
+                gather(&mut entries, &mut batch).await;
+                count == 0
+            }
             _ = sums.tick() => false,
             _ = prune.tick() => {
                 inner.prune().await;
@@ -171,6 +178,19 @@ async fn write_all(inner: Arc<Inner>, mut entries: mpsc::Receiver<AuditEntry>) {
         batch.clear();
         if is_over {
             return;
+        }
+    }
+}
+
+/// Adds what comes within a moment, so that many records share one flush to disk. Each on its own would take as much from the
+/// disk as the work that it tells of.
+async fn gather(entries: &mut mpsc::Receiver<AuditEntry>, batch: &mut Vec<AuditEntry>) {
+    let mut over = pin!(sleep(LINGER));
+    while batch.len() < GROUP {
+        let more = GROUP - batch.len();
+        tokio::select! {
+            count = entries.recv_many(batch, more) => if count == 0 { return },
+            () = &mut over => return,
         }
     }
 }
