@@ -30,5 +30,6 @@ mod recordings;
 mod runs;
 mod server;
 mod shutdown;
+mod tenancy;
 mod tls;
 mod usage;
