@@ -9,6 +9,7 @@ use std::{
 use axum::body::Bytes;
 use longshore_engine::{Engine, bash::BashService};
 use longshore_protocol::Llm;
+use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -39,6 +40,7 @@ struct Inner {
     bound: OnceLock<SocketAddr>,
     openapi: OnceLock<Bytes>,
     closing: CancellationToken,
+    changed: watch::Sender<()>,
     sockets: TaskTracker,
 }
 
@@ -84,6 +86,7 @@ impl AppState {
             bound: OnceLock::new(),
             openapi: OnceLock::new(),
             closing: CancellationToken::new(),
+            changed: watch::Sender::new(()),
             sockets,
         }))
     }
@@ -167,6 +170,17 @@ impl AppState {
     /// The sockets that are open.
     pub(crate) fn sockets(&self) -> &TaskTracker {
         &self.0.sockets
+    }
+
+    /// Users or keys are others than they were: nothing is remembered of them, and sockets look whether they may stay open.
+    pub(crate) fn accounts_changed(&self) {
+        self.authenticator().forget();
+        self.0.changed.send_replace(());
+    }
+
+    /// Fires when users or keys have changed.
+    pub(crate) fn account_changes(&self) -> watch::Receiver<()> {
+        self.0.changed.subscribe()
     }
 
     /// Fires when the server stops: long answers and sockets end then.

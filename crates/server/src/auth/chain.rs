@@ -29,6 +29,15 @@ impl Authenticator for Chain {
         Err(Denied::Unknown)
     }
 
+    async fn admits(&self, principal: &Principal) -> bool {
+        for part in &self.0 {
+            if !part.admits(principal).await {
+                return false;
+            }
+        }
+        true
+    }
+
     async fn flush(&self) {
         for part in &self.0 {
             part.flush().await;

@@ -43,6 +43,11 @@ pub trait Authenticator: fmt::Debug + Send + Sync {
     /// [`Denied`].
     async fn authenticate(&self, key: &str) -> Result<Principal, Denied>;
 
+    /// Whether somebody who was let in would still be. Sockets, which are open for long, ask from time to time.
+    async fn admits(&self, _principal: &Principal) -> bool {
+        true
+    }
+
     /// Stores what is kept in memory; called from time to time, and when the server stops.
     async fn flush(&self) {}
 

@@ -11,6 +11,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use futures::future::OptionFuture;
 use longshore_protocol::{
     UtcTime,
     account::{ApiKey, NewApiKey},
@@ -103,23 +104,25 @@ impl Authenticator for StoredKeys {
         if !bool::from(stored.hash.ct_eq(&hash(random))) {
             return Err(Denied::Unknown);
         }
-        let StoredKey { key, user, .. } = &*stored;
         let now = UtcTime(jiff::Timestamp::now());
-        if key.revoked_at.is_some() {
-            return Err(Denied::Ended("This key was revoked: ask for another."));
-        }
-        if key.expires_at.is_some_and(|end| end <= now) {
-            return Err(Denied::Ended("This key has expired: ask for another."));
-        }
-        if user.disabled_at.is_some() {
-            return Err(Denied::Ended("This user is disabled: ask an admin."));
-        }
+        judge(&stored, now)?;
         self.note(id, now);
+        let StoredKey { key, user, .. } = &*stored;
         let principal = Principal::new(user.name.as_str()).with(user.role, key.scopes.clone()).by_key(key.id.as_str());
         Ok(match key.workspace_id {
             Some(workspace) => principal.bound_to(workspace),
             None => principal,
         })
+    }
+
+    /// What cannot be looked up now is as it was.
+    async fn admits(&self, principal: &Principal) -> bool {
+        if let Some(Ok(Some(stored))) = OptionFuture::from(principal.key_id().map(|id| self.look_up(id))).await {
+            return judge(&stored, UtcTime(jiff::Timestamp::now())).is_ok();
+        }
+        let Ok(name) = principal.user().0.parse() else { return true };
+        let user = self.store.user(&name).await;
+        user.map_or(true, |user| user.is_none_or(|user| user.disabled_at.is_none()))
     }
 
     async fn flush(&self) {
@@ -130,6 +133,20 @@ impl Authenticator for StoredKeys {
     fn forget(&self) {
         self.remembered.lock().clear();
     }
+}
+
+/// Whether a key opens anything.
+fn judge(StoredKey { key, user, .. }: &StoredKey, now: UtcTime) -> Result<(), Denied> {
+    if key.revoked_at.is_some() {
+        return Err(Denied::Ended("This key was revoked: ask for another."));
+    }
+    if key.expires_at.is_some_and(|end| end <= now) {
+        return Err(Denied::Ended("This key has expired: ask for another."));
+    }
+    if user.disabled_at.is_some() {
+        return Err(Denied::Ended("This user is disabled: ask an admin."));
+    }
+    Ok(())
 }
 
 async fn write_down(store: &dyn Store, uses: HashMap<String, UtcTime>) {

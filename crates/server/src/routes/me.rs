@@ -123,7 +123,7 @@ async fn revoke_own_key(
         unbound(&principal)?;
     }
     let key = state.accounts().revoke_key(&key_id, Some(&name(&principal)?)).await?;
-    state.authenticator().forget();
+    state.accounts_changed();
     Ok(Json(key))
 }
 

@@ -112,7 +112,7 @@ impl Admission {
             },
         };
         note(&principal);
-        if !connection.count_for(principal.user(), state) {
+        if !connection.count_for(&principal) {
             return refuse(connection, (close::TRY_LATER, "Too many sockets of this user")).await;
         }
         Some(principal)

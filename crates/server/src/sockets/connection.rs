@@ -8,12 +8,15 @@ use axum::{
     response::Response,
 };
 use longshore_store::Owner;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, Interval, MissedTickBehavior, interval_at, timeout},
+};
 use tokio_util::{sync::CancellationToken, task::task_tracker::TaskTrackerToken};
 
 use tracing::{Instrument as _, Span};
 
-use crate::{accept::Seat, protect::Counted, state::AppState};
+use crate::{Principal, accept::Seat, protect::Counted, state::AppState};
 
 /// How often the other end is asked whether it is there, and how long it may take to say so.
 const HEARTBEAT: Duration = Duration::from_secs(20);
@@ -60,6 +63,10 @@ pub(crate) struct Connection {
     _seat: Option<Seat>,
     /// Counts the socket for its user, when there is one.
     counted: Option<Counted<Owner>>,
+    state: AppState,
+    /// Who opened it, once that is known.
+    principal: Option<Principal>,
+    account_changes: watch::Receiver<()>,
 }
 
 /// The other end is gone, or too slow to be there.
@@ -71,7 +78,18 @@ impl Connection {
         let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (closing, open) = (state.closing().clone(), state.sockets().token());
-        Self { socket, heartbeat, heard: Instant::now(), closing, _open: open, _seat: seat, counted: None }
+        Self {
+            socket,
+            heartbeat,
+            heard: Instant::now(),
+            closing,
+            _open: open,
+            _seat: seat,
+            counted: None,
+            account_changes: state.account_changes(),
+            state: state.clone(),
+            principal: None,
+        }
     }
 
     /// The next text. None once the connection has ended, because of the client or because the server stops. Nothing is
@@ -96,7 +114,10 @@ impl Connection {
                     if is_silent || self.deliver(Message::Ping(Bytes::new())).await.is_err() {
                         return None;
                     }
+                    // Others may have changed the accounts beside this server.
+                    self.check_key().await?;
                 }
+                Ok(()) = self.account_changes.changed() => self.check_key().await?,
                 () = self.closing.cancelled() => {
                     self.close(close::RESTART, "The server is stopping").await;
                     return None;
@@ -106,9 +127,20 @@ impl Connection {
     }
 
     /// Counts the socket for a user as long as it is open, and says whether they may have one more.
-    pub(crate) fn count_for(&mut self, user: &Owner, state: &AppState) -> bool {
-        self.counted = state.protection().socket(user);
+    pub(crate) fn count_for(&mut self, principal: &Principal) -> bool {
+        self.counted = self.state.protection().socket(principal.user());
+        self.principal = Some(principal.clone());
         self.counted.is_some()
+    }
+
+    /// Closes the socket if whoever opened it would not be let in any more; none then.
+    async fn check_key(&mut self) -> Option<()> {
+        let Some(principal) = &self.principal else { return Some(()) };
+        if self.state.authenticator().admits(principal).await {
+            return Some(());
+        }
+        self.close(close::UNAUTHENTICATED, "The key opens nothing any more").await;
+        None
     }
 
     /// Sends a JSON text.

@@ -4,7 +4,7 @@ use longshore_protocol::account::Scope;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
-use crate::server::{Setup, TestServer, answer};
+use crate::server::{Said, Setup, TestServer, answer};
 
 const USERS: &[&str] = &["root", "ann", "bob"];
 
@@ -172,5 +172,22 @@ async fn a_bound_key_sees_the_conversations_of_its_workspace_only() {
     assert_eq!(get(bound, &format!("/api/conversations/{apart}")).await.0, StatusCode::NOT_FOUND);
     assert_eq!(get(bound, &format!("/api/conversations?ids={apart}")).await.1, json!([null]));
     assert_eq!(create(bound, json!({"conversation_id": apart})).await.0, StatusCode::NOT_FOUND);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_socket_ends_with_the_key_that_opened_it() {
+    let server = start().await;
+    let key = server.key("ann", &[Scope::Read]).await;
+    let other = server.key("ann", &[Scope::Read]).await;
+    let mut stays = server.try_socket("/sockets/bash-events", &[("X-Session-API-Key", &other)]).await.unwrap();
+    let mut ends = server.try_socket("/sockets/bash-events", &[("X-Session-API-Key", &key)]).await.unwrap();
+    let path = format!("/admin/keys/{}", &key[4..20]);
+    assert_eq!(admin(&server, Method::DELETE, &path, Value::Null).await.0, StatusCode::OK);
+    assert_eq!(ends.next().await, Said::Closed(4001));
+    stays.send("x").await;
+    assert_eq!(stays.next().await.json()["code"], "JSONDecodeError", "the other key is good");
+    admin(&server, Method::PATCH, "/admin/users/ann", json!({"disabled": true})).await;
+    assert_eq!(stays.next().await, Said::Closed(4001));
     server.stop().await;
 }

@@ -88,7 +88,7 @@ async fn revoke_key(
     ApiPath(KeyId { key_id }): ApiPath<KeyId>,
 ) -> Result<Json<ApiKey>, ApiError> {
     let key = state.accounts().revoke_key(&key_id, None).await?;
-    state.authenticator().forget();
+    state.accounts_changed();
     trail.of_user(key.user.to_string());
     Ok(Json(key))
 }

@@ -120,7 +120,7 @@ async fn change_user(
     }
     let change = UserChange { at: UtcTime(Timestamp::now()), role, is_disabled: disabled, options };
     let user = state.accounts().change_user(&name, change).await?;
-    state.authenticator().forget();
+    state.accounts_changed();
     Ok(Json(user))
 }
 
