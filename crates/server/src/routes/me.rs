@@ -5,12 +5,12 @@ use longshore_protocol::{
     account::{ApiKey, NewApiKey, Scope, UserName, UserRole},
     error::ErrorBody,
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::admin::{Listed, PageQuery};
+use super::admin::{KeyId, Listed, PageQuery};
 use crate::{
     ApiError, Principal,
     accounts::{AccountError, KeyWish},
@@ -101,12 +101,6 @@ async fn list_own_keys(
     unbound(&principal)?;
     let keys = state.accounts().keys(Some(&name(&principal)?), page.page_id.as_deref(), limit + 1).await?;
     Ok(Json(Listed::new(keys, limit, |key| key.id.clone())))
-}
-
-/// The id in a path.
-#[derive(Deserialize)]
-struct KeyId {
-    key_id: String,
 }
 
 /// Revokes a key of the user who asks: it opens nothing from then on.

@@ -7,6 +7,7 @@ use axum::{
     extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade},
     response::Response,
 };
+use longshore_engine::Closed;
 use longshore_store::Owner;
 use tokio::{
     sync::watch,
@@ -166,6 +167,16 @@ impl Connection {
             Ok::<_, axum::Error>(())
         })
         .await;
+    }
+
+    /// Says goodbye because a conversation cannot be followed any further.
+    pub(crate) async fn close_after(&mut self, end: Closed) {
+        let (code, words) = match end {
+            Closed::Deleted => (close::NOT_FOUND, "Conversation not found"),
+            Closed::Stopping => (close::RESTART, "The server is stopping"),
+            Closed::Failed => (close::TRY_LATER, "Connect again"),
+        };
+        self.close(code, words).await;
     }
 
     async fn deliver(&mut self, message: Message) -> Result<(), Gone> {

@@ -7,7 +7,7 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
-use longshore_engine::{Clock, Closed, Error, Replay, Subscription};
+use longshore_engine::{Clock, Error, Replay, Subscription};
 use longshore_protocol::{
     ConversationId, Event, Source, account::Scope, conversation::SendMessage, event::ServerErrorEvent,
 };
@@ -95,8 +95,14 @@ pub(super) async fn events(
         };
         let id = path.conversation_id;
         trail.opened(&state, &principal, Some(id)).await;
-        if in_reach(&state, &principal, id).await.is_err() {
-            return connection.close(close::NOT_FOUND, "Conversation not found").await;
+        if let Err(error) = in_reach(&state, &principal, id).await {
+            // A client stops for good at the first, and comes back after the second.
+            let (code, words) = if error.status().is_client_error() {
+                (close::NOT_FOUND, "Conversation not found")
+            } else {
+                (close::TRY_LATER, "The conversation cannot be read now")
+            };
+            return connection.close(code, words).await;
         }
         match state.engine().subscribe(principal.user(), id, query.replay()).await {
             Ok(subscription) => {
@@ -124,12 +130,7 @@ async fn serve(
             event = subscription.next() => match event {
                 Ok(event) => send(id, connection, event).await?,
                 Err(reason) => {
-                    let (code, words) = match reason {
-                        Closed::Deleted => (close::NOT_FOUND, "Conversation not found"),
-                        Closed::Stopping => (close::RESTART, "The server is stopping"),
-                        Closed::Failed => (close::TRY_LATER, "Connect again"),
-                    };
-                    connection.close(code, words).await;
+                    connection.close_after(reason).await;
                     return Err(Gone);
                 }
             },

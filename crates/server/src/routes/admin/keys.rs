@@ -73,8 +73,8 @@ async fn list_keys(
 
 /// The id in a path.
 #[derive(Deserialize)]
-struct KeyId {
-    key_id: String,
+pub(crate) struct KeyId {
+    pub(crate) key_id: String,
 }
 
 /// Revokes a key: it opens nothing from then on.

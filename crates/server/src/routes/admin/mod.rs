@@ -3,6 +3,7 @@
 mod keys;
 mod users;
 
+pub(crate) use keys::KeyId;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 

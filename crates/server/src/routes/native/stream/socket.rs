@@ -1,7 +1,7 @@
 //! The stream over a WebSocket.
 
 use axum::{extract::WebSocketUpgrade, http::StatusCode, response::Response};
-use longshore_engine::{Closed, Subscription};
+use longshore_engine::Subscription;
 use longshore_protocol::account::Scope;
 use serde::Deserialize;
 
@@ -73,12 +73,7 @@ async fn serve(
                     send(connection, frame).await?;
                 },
                 Err(reason) => {
-                    let (code, words) = match reason {
-                        Closed::Deleted => (close::NOT_FOUND, "Conversation not found"),
-                        Closed::Stopping => (close::RESTART, "The server is stopping"),
-                        Closed::Failed => (close::TRY_LATER, "Connect again"),
-                    };
-                    connection.close(code, words).await;
+                    connection.close_after(reason).await;
                     return Err(Gone);
                 }
             },
